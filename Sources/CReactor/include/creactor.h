@@ -1,0 +1,3 @@
+#ifndef CREACTOR_H
+#define CREACTOR_H
+#endif
