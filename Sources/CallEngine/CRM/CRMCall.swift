@@ -1,0 +1,54 @@
+public import Protocols
+
+/// A call as the CRM is told of it: copied out of the engine, safe to hand to another loop.
+public struct CRMCall: Sendable, Hashable {
+    /// The call's key at the PBX; basis of Bitrix24's `EXTERNAL_CALL_ID`.
+    public var callID: String
+    /// Which way the call goes.
+    public var direction: CallDirection
+    /// Who called; `nil` when hidden or unknown.
+    public var callerNumber: String?
+    /// Who was called; `nil` when unknown.
+    public var calleeNumber: String?
+    /// PBX time of the start.
+    public var startedAt: Timestamp
+    /// PBX time of the answer.
+    public var answeredAt: Timestamp?
+    /// PBX time of the end.
+    public var endedAt: Timestamp?
+    /// How it ended; `.none` while it lives.
+    public var outcome: CallOutcome
+    /// Q.850 cause of the end; 0 when none was told.
+    public var hangupCause: UInt16
+
+    /// Talk time in whole seconds: answer to end, never negative, 0 when never answered.
+    public var talkSeconds: Int {
+        guard let answeredAt, let endedAt else { return 0 }
+        return Int(max(0, endedAt.microseconds - answeredAt.microseconds) / 1_000_000)
+    }
+
+    /// All fields; see each.
+    public init(
+        callID: String, direction: CallDirection, callerNumber: String?, calleeNumber: String?,
+        startedAt: Timestamp, answeredAt: Timestamp? = nil, endedAt: Timestamp? = nil,
+        outcome: CallOutcome = .none, hangupCause: UInt16 = 0
+    ) {
+        self.callID = callID
+        self.direction = direction
+        self.callerNumber = callerNumber
+        self.calleeNumber = calleeNumber
+        self.startedAt = startedAt
+        self.answeredAt = answeredAt
+        self.endedAt = endedAt
+        self.outcome = outcome
+        self.hangupCause = hangupCause
+    }
+}
+
+/// What the CRM shall be told; released only when the call's row is durable.
+public enum CRMAction: Sendable, Hashable {
+    /// The call began.
+    case register(CRMCall)
+    /// The call ended; `register` of the same call was given before.
+    case finish(CRMCall)
+}

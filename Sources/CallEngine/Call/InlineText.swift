@@ -1,0 +1,48 @@
+/// A short text kept inside its record: no heap, copied with the record.
+///
+/// Holds up to `capacity` bytes of UTF-8; whoever stores a longer text keeps the whole elsewhere and marks
+/// the record (see `CallRecord.Flags.longTexts`). `capacity` is at most 255.
+public struct InlineText<let capacity: Int>: Sendable {
+    private var length: UInt8 = 0
+    private var storage = InlineArray<capacity, UInt8>(repeating: 0)
+
+    /// An empty text.
+    public init() {}
+
+    /// Takes the first `capacity` bytes of `bytes`, never half of a UTF-8 sequence.
+    ///
+    /// - Returns: Whether all of it fitted.
+    @discardableResult
+    public mutating func assign(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        let kept = Self.fittingLength(of: bytes, limit: capacity)
+        for index in 0..<kept { storage[index] = bytes[index] }
+        length = UInt8(truncatingIfNeeded: kept)
+        return kept == bytes.count
+    }
+
+    /// Bytes used.
+    public var count: Int { Int(length) }
+
+    /// Whether nothing is stored; an empty text counts as absent everywhere.
+    public var isEmpty: Bool { length == 0 }
+
+    /// The bytes, borrowed for the call of `body`.
+    @inline(__always)
+    public func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
+        let count = Int(length)
+        return Swift.withUnsafeBytes(of: storage) { body(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
+    }
+
+    /// The text as a String (bytes that are no UTF-8 become U+FFFD).
+    public var string: String {
+        withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// How many of `bytes` fit in `limit` without cutting a UTF-8 sequence in two.
+    public static func fittingLength(of bytes: UnsafeRawBufferPointer, limit: Int) -> Int {
+        guard bytes.count > limit else { return bytes.count }
+        var end = limit
+        while end > 0, bytes[end] & 0xC0 == 0x80 { end -= 1 }
+        return end
+    }
+}

@@ -1,0 +1,140 @@
+import Synchronization
+
+/// What the daemon counts or measures; one table, so that a name stands in one place.
+///
+/// Counters only grow; gauges are set. Rendered by `Metrics.renderPrometheus(into:)`.
+package enum Metric: Int, CaseIterable, Sendable {
+    // Intake.
+    case ariEvents
+    case ariEventsInvalid
+    case ariEventBytes
+    case ariUnknownEventTypes
+    case ariConnected
+    case ariReconnects
+    case ariProtocolErrors
+    case handoffEvents
+    case handoffDropped
+    // Calls.
+    case callsActive
+    case callsStarted
+    case callsAnswered
+    case callsFinished
+    case callsMerged
+    case callsRefused
+    case textsCut
+    // Store.
+    case storeEventsWritten
+    case storeCallsWritten
+    case storeBatches
+    case storeErrors
+    case storeReconnects
+    case storeConnected
+    case storeQueuedBytes
+    case storeEventsDropped
+    case storeRowsRejected
+    // CRM.
+    case crmRequests
+    case crmErrors
+    case crmRegistered
+    case crmFinished
+    case crmQueued
+    case crmDropped
+    // HTTP.
+    case httpRequests
+    case httpErrors
+    case httpConnections
+    case httpRejected
+    case streamClients
+
+    /// Name without the `callflow_` prefix, help text, and whether it is a gauge.
+    package var description: (name: String, help: String, isGauge: Bool) {
+        switch self {
+        case .ariEvents: ("ari_events_total", "ARI events received and read.", false)
+        case .ariEventsInvalid: ("ari_events_invalid_total", "ARI messages that were no valid event.", false)
+        case .ariEventBytes: ("ari_event_bytes_total", "Bytes of ARI events received.", false)
+        case .ariUnknownEventTypes:
+            ("ari_unknown_event_types_total", "ARI events of a type this version does not know.", false)
+        case .ariConnected: ("ari_connected", "PBXs whose event stream is open.", true)
+        case .ariReconnects:
+            ("ari_reconnects_total", "Connections to a PBX that were lost or refused.", false)
+        case .ariProtocolErrors:
+            ("ari_protocol_errors_total", "WebSocket connections failed for a broken frame.", false)
+        case .handoffEvents: ("handoff_events_total", "Events handed to another loop's shard.", false)
+        case .handoffDropped:
+            ("handoff_dropped_total", "Events lost because another loop's mailbox was full.", false)
+        case .callsActive: ("calls_active", "Calls that have not ended.", true)
+        case .callsStarted: ("calls_started_total", "Calls begun.", false)
+        case .callsAnswered: ("calls_answered_total", "Calls answered.", false)
+        case .callsFinished: ("calls_finished_total", "Calls ended.", false)
+        case .callsMerged: ("calls_merged_total", "Calls that became part of an older one.", false)
+        case .callsRefused: ("calls_refused_total", "Calls not tracked because a shard was full.", false)
+        case .textsCut: ("texts_cut_total", "Texts cut or cleaned to fit their column.", false)
+        case .storeEventsWritten: ("store_events_written_total", "Event rows committed.", false)
+        case .storeCallsWritten: ("store_calls_written_total", "Call rows committed.", false)
+        case .storeBatches: ("store_batches_total", "Batches committed.", false)
+        case .storeErrors: ("store_errors_total", "Errors reported by the database.", false)
+        case .storeReconnects: ("store_reconnects_total", "Database connections lost or refused.", false)
+        case .storeConnected: ("store_connected", "Writers with a working database connection.", true)
+        case .storeQueuedBytes: ("store_queued_bytes", "Bytes waiting for the database.", true)
+        case .storeEventsDropped:
+            (
+                "store_events_dropped_total", "Event rows lost because the bound on waiting bytes was hit.",
+                false
+            )
+        case .storeRowsRejected: ("store_rows_rejected_total", "Rows that the database refused.", false)
+        case .crmRequests: ("crm_requests_total", "Requests sent to Bitrix24.", false)
+        case .crmErrors: ("crm_errors_total", "Requests that Bitrix24 refused or that failed.", false)
+        case .crmRegistered: ("crm_registered_total", "Calls registered in Bitrix24.", false)
+        case .crmFinished: ("crm_finished_total", "Calls finished in Bitrix24.", false)
+        case .crmQueued: ("crm_queued", "CRM steps waiting.", true)
+        case .crmDropped: ("crm_dropped_total", "CRM steps given up.", false)
+        case .httpRequests: ("http_requests_total", "HTTP requests answered.", false)
+        case .httpErrors: ("http_errors_total", "HTTP requests answered with 4xx or 5xx.", false)
+        case .httpConnections: ("http_connections", "HTTP connections open.", true)
+        case .httpRejected: ("http_rejected_total", "HTTP connections refused or cut for bad input.", false)
+        case .streamClients: ("stream_clients", "Clients of the live stream.", true)
+        }
+    }
+}
+
+/// Counters and gauges of the process; any thread may add, none waits.
+package final class Metrics: Sendable {
+    private let values: [AtomicValue]
+
+    private final class AtomicValue: Sendable {
+        let value = Atomic<Int>(0)
+    }
+
+    package init() {
+        values = Metric.allCases.map { _ in AtomicValue() }
+    }
+
+    /// Adds to a counter (or moves a gauge); relaxed, a few nanoseconds uncontended.
+    package func add(_ metric: Metric, _ amount: Int = 1) {
+        values[metric.rawValue].value.wrappingAdd(amount, ordering: .relaxed)
+    }
+
+    /// Sets a gauge.
+    package func set(_ metric: Metric, _ amount: Int) {
+        values[metric.rawValue].value.store(amount, ordering: .relaxed)
+    }
+
+    /// The value now; values of different metrics are not from one moment.
+    package subscript(_ metric: Metric) -> Int {
+        values[metric.rawValue].value.load(ordering: .relaxed)
+    }
+
+    /// Appends all metrics in the Prometheus text exposition format, version 0.0.4.
+    package func renderPrometheus(into output: inout [UInt8]) {
+        for metric in Metric.allCases {
+            let (name, help, isGauge) = metric.description
+            output.append(
+                contentsOf: """
+                    # HELP callflow_\(name) \(help)
+                    # TYPE callflow_\(name) \(isGauge ? "gauge" : "counter")
+                    callflow_\(name) \(self[metric])
+
+                    """.utf8)
+        }
+    }
+}
