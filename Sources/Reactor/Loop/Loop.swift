@@ -1,0 +1,307 @@
+internal import CReactor
+
+/// One thread's event loop: connections, timers, foreign descriptors, mailboxes.
+///
+/// Made and used on one thread; only `Mailbox` and `LoopThread` cross. A turn ("tick") is: wait, hand out
+/// events, fire timers, deliver `closed`, run the end-of-tick hooks, flush what was queued. Everything that a
+/// tick does is bounded, so batches form by themselves under load.
+public final class Loop {
+    /// Timers fired per tick.
+    static let maximumTimersPerTick = 4096
+
+    /// What it was made with.
+    public let configuration: LoopConfiguration
+    /// Which driver was chosen, and why.
+    public let driver: DriverChoice
+    /// What the owner hangs here.
+    public var context: AnyObject?
+    /// What the loop has done so far.
+    public internal(set) var counters = LoopCounters()
+    /// The time, read once per tick.
+    public private(set) var now: MonotonicInstant
+
+    let io: any Driver
+    let pool = BufferPool()
+    let waker: Waker
+    var slots: ConnectionTable
+    var timers = TimerHeap()
+    var listeners: [ListenerEntry] = []
+    var watches: [WatchEntry] = []
+    var firstFreeWatch: Int32 = -1
+    var nextIdentity: UInt32 = 1
+
+    /// Connections with something to send at the end of this tick.
+    var dirty: [UInt32] = []
+    private var dirtyBatch: [UInt32] = []
+    /// Connections that resumed with unused input.
+    var represented: [Connection] = []
+    /// `closed` calls to be made.
+    var closing: [PendingClose] = []
+    /// Watches to be reported ready although the kernel cannot watch them.
+    var readyOnce: [WatchID] = []
+    private var hooks: [(id: HookID, body: () -> Void)] = []
+    private var nextHook: UInt64 = 0
+    private var hooksChanged = false
+    private var mailboxes: [AttachedMailbox] = []
+    private var wakeHandler: WakeHandler?
+    /// Where the resolver's threads answer; made with the first name to resolve.
+    var resolverAnswers: Mailbox<ResolverAnswer>?
+    /// Plaintext of TLS records, shared by all connections; made with the first TLS connection.
+    private var plaintextBlock: UnsafeMutableRawBufferPointer?
+
+    private(set) var isStopping = false
+    private(set) var isDown = false
+    private var isInTick = false
+
+    /// A `closed` that has to be delivered once no handler is on the stack.
+    struct PendingClose {
+        let handler: (any ConnectionHandler)?
+        let connection: Connection
+        let reason: CloseReason
+        /// The slot to be released afterwards; nil for one that never had a slot or lives on, draining.
+        let slot: Int?
+    }
+
+    private struct AttachedMailbox {
+        let drain: () -> Void
+        let close: () -> Void
+    }
+
+    /// Makes the loop and its driver on the calling thread.
+    ///
+    /// - Throws: `ReactorError` when the kernel refuses (descriptors, memory, or io_uring asked for by name).
+    public init(configuration: LoopConfiguration = LoopConfiguration()) throws(ReactorError) {
+        precondition(configuration.maximumConnections > 0)
+        precondition(configuration.maximumConnections < 1 << 24)
+        precondition(configuration.receiveBufferBytes >= 4096)
+        self.configuration = configuration
+        waker = try Waker()
+        io = try makeDriver(configuration)
+        driver = io.choice
+        slots = ConnectionTable(capacity: configuration.maximumConnections)
+        now = .now()
+        io.bind(to: self)
+        let wakeHandler = WakeHandler(self)
+        self.wakeHandler = wakeHandler
+        _ = watch(waker.fd, readable: true, writable: false, handler: wakeHandler)
+    }
+
+    /// Releases descriptors and memory.
+    ///
+    /// A loop that is dropped without `stop()` tells nobody: `closed` is not called.
+    deinit {
+        release()
+        slots.deallocate()
+    }
+
+    // MARK: Running
+
+    /// Runs until `stop()`, then closes everything that is left and returns.
+    public func run() {
+        while isStopping == false { tick(maximumWait: nil) }
+        tearDown()
+    }
+
+    /// Runs one tick: waits for at most `maximumWait`, shorter when something is due.
+    ///
+    /// For tests and tools.
+    public func runOnce(maximumWait: Duration) {
+        guard isDown == false else { return }
+        tick(maximumWait: maximumWait)
+        if isStopping { tearDown() }
+    }
+
+    /// From the loop's own thread: the loop ends after the current tick.
+    ///
+    /// Open connections are closed and told so.
+    public func stop() {
+        isStopping = true
+        if isInTick == false, isDown == false { tearDown() }
+    }
+
+    func refreshNow() { now = .now() }
+
+    private func tick(maximumWait: Duration?) {
+        precondition(isInTick == false, "a loop is not run from inside one of its handlers")
+        isInTick = true
+        counters.ticks += 1
+        io.wait(until: deadline(maximumWait))
+        representCarried()
+        reportReadyOnce()
+        fireTimers()
+        deliverClosed()
+        runHooks()
+        flushDirty()
+        isInTick = false
+    }
+
+    private func deadline(_ maximumWait: Duration?) -> MonotonicInstant? {
+        let hasWork =
+            isStopping || closing.isEmpty == false || represented.isEmpty == false || dirty.isEmpty == false
+            || readyOnce.isEmpty == false
+        if hasWork { return now }
+        guard let maximumWait else { return timers.nextDeadline }
+        let latest = MonotonicInstant.now() + maximumWait
+        return timers.nextDeadline.map { min($0, latest) } ?? latest
+    }
+
+    // MARK: Timers
+
+    /// Runs `body` once, `delay` after this tick's time or later; not before the next tick.
+    @discardableResult
+    public func schedule(after delay: Duration, _ body: @escaping () -> Void) -> TimerID {
+        // Between ticks of a loop that is not running yet, the cached time may be old.
+        let start = isInTick ? now : MonotonicInstant.now()
+        return timers.schedule(at: start + delay, body)
+    }
+
+    /// Runs `body` once at `deadline` or later: for periodic work without drift, add the period to the last
+    /// deadline.
+    @discardableResult
+    public func schedule(at deadline: MonotonicInstant, _ body: @escaping () -> Void) -> TimerID {
+        timers.schedule(at: deadline, body)
+    }
+
+    /// Takes the timer out; one that fired or was cancelled before is passed over.
+    public func cancel(_ timer: TimerID) {
+        timers.cancel(timer)
+    }
+
+    private func fireTimers() {
+        for _ in 0..<Loop.maximumTimersPerTick {
+            guard let body = timers.popDue(at: now) else { return }
+            body()
+        }
+    }
+
+    // MARK: End of tick
+
+    /// Runs `body` at the end of every tick, before what is queued is flushed; stays until removed.
+    public func atEndOfTick(_ body: @escaping () -> Void) -> HookID {
+        nextHook += 1
+        let id = HookID(rawValue: nextHook)
+        hooks.append((id, body))
+        return id
+    }
+
+    /// Takes the hook out; from inside a hook it counts at once.
+    public func removeHook(_ id: HookID) {
+        hooks.removeAll { $0.id == id }
+        hooksChanged = true
+    }
+
+    private func runHooks() {
+        var index = 0
+        hooksChanged = false
+        while index < hooks.count {
+            let (id, body) = hooks[index]
+            body()
+            if hooksChanged {
+                // Hooks went away: go on behind the one that just ran, wherever it is now.
+                hooksChanged = false
+                index = hooks.firstIndex { $0.id.rawValue > id.rawValue } ?? hooks.count
+            } else {
+                index += 1
+            }
+        }
+    }
+
+    private func flushDirty() {
+        swap(&dirty, &dirtyBatch)
+        for index in dirtyBatch { flush(Int(index)) }
+        dirtyBatch.removeAll(keepingCapacity: true)
+    }
+
+    // MARK: Mailboxes
+
+    /// Takes the messages of `mailbox`, those posted before as well, in order, on this thread.
+    public func attach<Message: Sendable>(
+        _ mailbox: Mailbox<Message>, _ receive: @escaping (Message) -> Void
+    ) {
+        var batch: [Message] = []
+        let drain = {
+            mailbox.swap(&batch)
+            for message in batch { receive(message) }
+            batch.removeAll(keepingCapacity: true)
+        }
+        mailboxes.append(AttachedMailbox(drain: drain, close: { mailbox.close() }))
+        mailbox.attach(waker)
+    }
+
+    func wasWoken() {
+        counters.systemCalls += 1
+        waker.rest()
+        onWake?()
+        var index = 0
+        while index < mailboxes.count {
+            mailboxes[index].drain()
+            index += 1
+        }
+    }
+
+    /// What a `LoopThread` looks at when the loop is woken.
+    var onWake: (() -> Void)?
+
+    // MARK: The end
+
+    /// Closes everything and tells the handlers.
+    private func tearDown() {
+        guard isDown == false else { return }
+        isDown = true
+        isStopping = true
+        for index in 0..<slots.initialised { finish(index, .local) }
+        while closing.isEmpty == false { deliverClosed() }
+        release()
+    }
+
+    private func release() {
+        isDown = true
+        for index in listeners.indices { closeListener(index, generation: listeners[index].generation) }
+        hooks.removeAll()
+        for mailbox in mailboxes { mailbox.close() }
+        mailboxes.removeAll()
+        timers.removeAll()
+        represented.removeAll()
+        dirty.removeAll()
+        for index in watches.indices where watches[index].handler != nil {
+            unwatch(WatchID(index: UInt32(index), identity: watches[index].identity))
+        }
+        wakeHandler = nil
+        onWake = nil
+        for index in 0..<slots.initialised where slots.base[index].fd >= 0 { io.removeConnection(index) }
+        io.shutDown()
+        for index in 0..<slots.initialised { releaseContents(index) }
+        plaintextBlock?.deallocate()
+        plaintextBlock = nil
+        context = nil
+    }
+
+    func plaintextBuffer() -> UnsafeMutableRawBufferPointer {
+        if let plaintextBlock { return plaintextBlock }
+        let block = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 16)
+        plaintextBlock = block
+        return block
+    }
+}
+
+/// Hears of the loop's own eventfd.
+private final class WakeHandler: DescriptorHandler {
+    private unowned let loop: Loop
+
+    init(_ loop: Loop) { self.loop = loop }
+
+    func ready(readable: Bool, writable: Bool) { loop.wasWoken() }
+}
+
+/// Chooses the driver that the configuration asks for and the kernel allows.
+private func makeDriver(_ configuration: LoopConfiguration) throws(ReactorError) -> any Driver {
+    let bytes = configuration.receiveBufferBytes
+    switch configuration.ioMode {
+    case .epoll:
+        return try EpollDriver(receiveBufferBytes: bytes, reason: "asked for")
+    case .ioURing:
+        throw .ioURingUnavailable("not built in yet")
+    case .auto:
+        return try EpollDriver(receiveBufferBytes: bytes, reason: "io_uring is not built in yet")
+    }
+}

@@ -1,0 +1,72 @@
+internal import Synchronization
+
+/// The only way into a loop from another thread: a bounded queue of messages, many senders, one loop.
+///
+/// Messages of one sender arrive in the order of posting. The loop is woken once per batch. Before
+/// `Loop.attach` the messages are kept.
+public final class Mailbox<Message: Sendable>: Sendable {
+    private struct State: Sendable {
+        var queue: [Message] = []
+        var waker: Waker?
+        var isClosed = false
+    }
+
+    /// How many messages may wait; a bound, reserved only as it is used.
+    public let capacity: Int
+    private let state = Mutex(State())
+
+    /// A mailbox that holds at most `capacity` messages.
+    public init(capacity: Int) {
+        precondition(capacity > 0)
+        self.capacity = capacity
+    }
+
+    /// Puts `message` at the end, from any thread.
+    ///
+    /// O(1), takes a lock for a few nanoseconds.
+    ///
+    /// - Returns: False when the mailbox is full or its loop is gone; the message was not taken.
+    public func post(_ message: Message) -> Bool {
+        let (taken, waker) = state.withLock { state -> (Bool, Waker?) in
+            guard state.isClosed == false else { return (false, nil) }
+            guard state.queue.count < capacity else { return (false, nil) }
+            state.queue.append(message)
+            // The first message of a batch wakes; who comes later finds the loop already called.
+            return (true, state.queue.count == 1 ? state.waker : nil)
+        }
+        waker?.wake()
+        return taken
+    }
+
+    /// How many messages wait now.
+    public var count: Int { state.withLock { $0.queue.count } }
+
+    /// Whether no message waits now.
+    public var isEmpty: Bool { count == 0 }
+
+    func attach(_ waker: Waker) {
+        let hasMessages = state.withLock { state in
+            precondition(state.waker == nil, "a mailbox belongs to one loop")
+            state.waker = waker
+            return state.queue.isEmpty == false
+        }
+        if hasMessages { waker.wake() }
+    }
+
+    /// Gives all that waits to the caller and takes `spare` (empty, with room) in its place.
+    func swap(_ batch: inout [Message]) {
+        state.withLock { Swift.swap(&$0.queue, &batch) }
+    }
+
+    /// The loop is gone: nothing is taken any more, what waits is dropped.
+    func close() {
+        let rest = state.withLock { state -> [Message] in
+            let rest = state.queue
+            state.queue = []
+            state.isClosed = true
+            state.waker = nil
+            return rest
+        }
+        _ = rest
+    }
+}
