@@ -206,6 +206,8 @@ int creactor_set_reset_on_close(int fd) {
 
 int creactor_shutdown_output(int fd) { return shutdown(fd, SHUT_WR) < 0 ? -errno : 0; }
 
+int creactor_shutdown_listener(int fd) { return shutdown(fd, SHUT_RDWR) < 0 ? -errno : 0; }
+
 // close(2): on Linux the descriptor is gone even after EINTR, so it is never repeated.
 int creactor_close(int fd) { return close(fd) < 0 ? -errno : 0; }
 

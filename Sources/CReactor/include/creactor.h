@@ -5,6 +5,8 @@
 #ifndef CREACTOR_H
 #define CREACTOR_H
 
+#include "creactor_ring.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -62,6 +64,9 @@ int creactor_set_receive_buffer(int fd, int bytes);
 // SO_LINGER with time 0: close(2) then sends RST instead of FIN (socket(7)).
 int creactor_set_reset_on_close(int fd);
 int creactor_shutdown_output(int fd);
+// Stops listening at once, also while an accept of io_uring still holds the socket.
+int creactor_shutdown_listener(int fd);
+// The descriptor is gone afterwards, whatever the result.
 int creactor_close(int fd);
 // Number of bytes, 0 at the end of the stream.
 long creactor_receive(int fd, void *buffer, size_t capacity);

@@ -187,6 +187,7 @@ extension Loop {
         if errno == EPIPE, isReading, state.pointee.flags.contains(.inputEnded) == false {
             state.pointee.flags.insert(.outputBroken)
             state.pointee.out.removeAll(pool: pool)
+            state.pointee.flying.removeAll(pool: pool)
             state.pointee.tls?.plain.removeAll(pool: pool)
         } else {
             didFail(slot, errno: errno, call: "send")

@@ -296,12 +296,21 @@ private final class WakeHandler: DescriptorHandler {
 /// Chooses the driver that the configuration asks for and the kernel allows.
 private func makeDriver(_ configuration: LoopConfiguration) throws(ReactorError) -> any Driver {
     let bytes = configuration.receiveBufferBytes
+    func makeIOURing(_ reason: String) throws(ReactorError) -> any Driver {
+        try IOURingDriver(
+            bufferBytes: bytes, bufferCount: configuration.receiveBufferCount,
+            without: configuration.withoutFeatures, reason: reason)
+    }
     switch configuration.ioMode {
     case .epoll:
         return try EpollDriver(receiveBufferBytes: bytes, reason: "asked for")
     case .ioURing:
-        throw .ioURingUnavailable("not built in yet")
+        return try makeIOURing("asked for")
     case .auto:
-        return try EpollDriver(receiveBufferBytes: bytes, reason: "io_uring is not built in yet")
+        do throws(ReactorError) {
+            return try makeIOURing("the kernel allows it")
+        } catch {
+            return try EpollDriver(receiveBufferBytes: bytes, reason: "\(error)")
+        }
     }
 }
