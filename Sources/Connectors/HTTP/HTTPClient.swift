@@ -1,6 +1,8 @@
 package import Reactor
 
-/// Sends requests to one origin over a bounded pool of keep-alive connections. Thread-confined to its loop.
+/// Sends requests to one origin over a bounded pool of keep-alive connections.
+///
+/// Thread-confined to its loop.
 ///
 /// - A request waits for a connection when all are busy; the queue is bounded.
 /// - Completions are called on the loop, never before `send` returns, exactly once each.
@@ -33,7 +35,9 @@ package final class HTTPClient {
     private var queue: [Job] = []
     private var isClosed = false
 
-    /// Makes a client; no connection is made before the first request. `tls` is needed for a secure origin.
+    /// Makes a client; no connection is made before the first request.
+    ///
+    /// `tls` is needed for a secure origin.
     package init(
         loop: Loop, origin: HTTPOrigin, tls: TLSClientContext?,
         configuration: HTTPClientConfiguration = .init()

@@ -36,8 +36,10 @@ package struct HTTPClientConfiguration: Sendable {
     package var maximumQueued = 256
     /// For resolving, connecting and the TLS handshake together.
     package var connectTimeout: Duration = .seconds(10)
-    /// How long an unused connection is kept. Shorter than servers usually do, so that a request seldom
-    /// meets a connection that is just being closed.
+    /// How long an unused connection is kept.
+    ///
+    /// Shorter than servers usually do, so that a request seldom meets a connection that is just being
+    /// closed.
     package var idleTimeout: Duration = .seconds(20)
     /// Bytes of a response body.
     package var maximumBody = 8 * 1024 * 1024
@@ -92,7 +94,9 @@ package struct HTTPClientResponse: Sendable {
     package var body: [UInt8]
 }
 
-/// Why there is no response. Never holds the target, fields or body: these carry secrets.
+/// Why there is no response.
+///
+/// Never holds the target, fields or body: these carry secrets.
 package struct HTTPClientError: Error, Sendable, CustomStringConvertible {
     /// What the peer may know of the request.
     package enum Delivery: Sendable, Equatable {

@@ -22,7 +22,9 @@ package final class HTTPExchange {
     /// Whether an answer can still be given.
     package var isPending: Bool { connection?.isAnswering ?? false }
 
-    /// Answers with a whole body. For `HEAD` the body is left out and its length told (RFC 9110 §9.3.2).
+    /// Answers with a whole body.
+    ///
+    /// For `HEAD` the body is left out and its length told (RFC 9110 §9.3.2).
     package func respond(
         status: Int, fields: [(String, String)] = [], body: [UInt8] = [], contentType: String? = nil
     ) {
@@ -48,8 +50,9 @@ package final class HTTPExchange {
             contentType: HTTPAnswer.jsonType)
     }
 
-    /// Starts an answer of unknown length: chunked, or ended by closing towards an HTTP/1.0 client. The
-    /// connection closes after it.
+    /// Starts an answer of unknown length: chunked, or ended by closing towards an HTTP/1.0 client.
+    ///
+    /// The connection closes after it.
     package func beginStream(status: Int, fields: [(String, String)]) -> HTTPStream {
         guard let connection = take() else { return HTTPStream(connection: nil, isChunked: false) }
         let stream = HTTPStream(connection: connection, isChunked: !isHTTP10)

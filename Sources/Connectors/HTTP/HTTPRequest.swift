@@ -29,7 +29,9 @@ extension HTTPFields {
     package func all(named name: String) -> [String] { values(of: name) }
 }
 
-/// Answers requests. Called on the server's loop; must not block.
+/// Answers requests.
+///
+/// Called on the server's loop; must not block.
 package protocol HTTPService: AnyObject {
     /// Handles one request: answers `exchange` now, or later on the same loop.
     func handle(_ request: HTTPRequest, _ exchange: HTTPExchange)

@@ -21,7 +21,9 @@ package final class HTTPServer {
     private var logSecond: MonotonicInstant
     private var logsInSecond = 0
 
-    /// Makes a server that does not listen yet. `service` is held.
+    /// Makes a server that does not listen yet.
+    ///
+    /// `service` is held.
     package init(
         loop: Loop, service: any HTTPService, limits: HTTPServerLimits = .init(), logger: Logger,
         metrics: Metrics
@@ -61,7 +63,9 @@ package final class HTTPServer {
     }
 
     /// Stops: idle connections are closed, answers under way are finished and their connections closed,
-    /// streams end, WebSockets close with 1001. What is left after `drainTimeout` is reset.
+    /// streams end, WebSockets close with 1001.
+    ///
+    /// What is left after `drainTimeout` is reset.
     package func closeAll(drainTimeout: Duration = .seconds(5)) {
         stopAccepting()
         isStopping = true

@@ -72,9 +72,11 @@ extension HTTPServerConnection {
         server.service.handle(request, exchange)
     }
 
-    /// Answers what cannot be served and gives up the connection: after an error the position in the
-    /// stream is lost. Input is thrown away for a while, since closing with unread input would reset the
-    /// connection and could take the answer away from the peer (RFC 9112 §9.6).
+    /// Answers what cannot be served and gives up the connection: after an error the position in the stream
+    /// is lost.
+    ///
+    /// Input is thrown away for a while, since closing with unread input would reset the connection and
+    /// could take the answer away from the peer (RFC 9112 §9.6).
     func refuse(_ status: Int, _ reason: String) {
         server.metrics.add(.httpRejected)
         count(status)
@@ -87,7 +89,9 @@ extension HTTPServerConnection {
 
     // MARK: - Time
 
-    /// Sets the deadline of the current phase. The timer is moved only when it would come too late.
+    /// Sets the deadline of the current phase.
+    ///
+    /// The timer is moved only when it would come too late.
     func arm(_ duration: Duration) {
         let loop = server.loop
         let deadline = loop.now + duration

@@ -1,7 +1,9 @@
 package import Protocols
 package import Reactor
 
-/// One WebSocket, as client or server, on a reactor connection. Thread-confined to its loop.
+/// One WebSocket, as client or server, on a reactor connection.
+///
+/// Thread-confined to its loop.
 ///
 ///     connecting ──TCP, TLS──▶ handshaking ──101──▶ open ──Close sent or seen──▶ closing ──▶ ended
 ///         └───────────────────────┴──refused, timeout, lost──────────────────────────────────▲
@@ -100,8 +102,9 @@ package final class WebSocketConnection: ConnectionHandler {
         send(.ping, empty.span.bytes)
     }
 
-    /// Starts the closing handshake; messages under way from the peer are still delivered. Before the
-    /// handshake is complete it drops the connection.
+    /// Starts the closing handshake; messages under way from the peer are still delivered.
+    ///
+    /// Before the handshake is complete it drops the connection.
     package func close(code: UInt16, reason: String) {
         switch phase {
         case .connecting, .handshaking:
