@@ -156,4 +156,43 @@ CSCAN_INLINE void cscan_xor_key(void *destination, const void *source, size_t co
     for (; i < count; i++) d[i] = s[i] ^ (uint8_t)(key >> (8 * (i & 3)));
 }
 
+// ---- Key prediction --------------------------------------------------------------------------------
+
+// One key that the JSON scanner knows in one object context, 64 bytes: a cache line. A context's head is a
+// slot too: it matches nothing, its `next` are the guesses for an object's first key and `sibling` starts the
+// chain of the context's keys.
+typedef struct {
+    uint8_t pattern[32];  // `"key":`, zeros behind; first byte 0 when it cannot be compared like this
+    uint16_t need_low;    // a bit for each byte of the pattern among the first 16
+    uint16_t need_high;   // and the second 16
+    uint16_t length;      // bytes of the pattern
+    int16_t field;        // where the value is noted; -1: nowhere
+    uint16_t child;       // the head for an object that is this key's value; 0: not known yet
+    uint16_t sibling;     // the next key of the same context; 0: the last
+    uint16_t next[4];     // slots of keys that came after this one, the latest learned first; 0: none
+    uint16_t key_count;   // bytes of the key itself; for a head the number of keys in its chain
+    uint16_t reserved;
+    uint32_t long_key;    // where a key too long for the pattern lies among the long keys
+    uint8_t padding[4];
+} cscan_slot;
+
+_Static_assert(sizeof(cscan_slot) == 64, "a slot is a cache line");
+
+// Reads 32 bytes at `p`. Whether the slot's pattern stands there.
+CSCAN_INLINE int cscan_slot_match(const void *p, const cscan_slot *slot) {
+    uint32_t low = cscan_equal16(p, slot->pattern);
+    if ((low & slot->need_low) != slot->need_low) return 0;
+    if (slot->need_high == 0) return 1;
+    uint32_t high = cscan_equal16((const uint8_t *)p + 16, slot->pattern + 16);
+    return (high & slot->need_high) == slot->need_high;
+}
+
+// Reads `remaining` bytes at `p` at most. The same near the end of the text.
+CSCAN_INLINE int cscan_slot_match_near_end(const void *p, size_t remaining, const cscan_slot *slot) {
+    return remaining >= slot->length && slot->length > 0 && memcmp(p, slot->pattern, slot->length) == 0;
+}
+
+// Whether `count` bytes are the same.
+CSCAN_INLINE int cscan_equal(const void *a, const void *b, size_t count) { return memcmp(a, b, count) == 0; }
+
 #endif

@@ -37,3 +37,10 @@ extension FrameParser {
 extension WebSocketSession {
     mutating func next(_ bytes: [UInt8]) throws -> Parsed<WebSocketEvent> { try next(bytes.span.bytes) }
 }
+
+extension JSONField {
+    func string(in bytes: [UInt8]) -> String? { string(in: bytes.span.bytes) }
+    func int64(in bytes: [UInt8]) -> Int64? { int64(in: bytes.span.bytes) }
+    func double(in bytes: [UInt8]) -> Double? { double(in: bytes.span.bytes) }
+    func equals(_ text: StaticString, in bytes: [UInt8]) -> Bool { equals(text, in: bytes.span.bytes) }
+}
