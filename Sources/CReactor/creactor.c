@@ -105,16 +105,11 @@ int creactor_address_format(const struct creactor_address *address, char *text, 
 enum { RESOLVE_BASE = -10000 };
 
 int creactor_resolve(const char *host, uint16_t port, struct creactor_address *out, int capacity) {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG};
+    // Without AI_ADDRCONFIG: it leaves the loopback out of account, and a family that this machine has not got
+    // fails at once when it is tried.
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *list = NULL;
     int result = getaddrinfo(host, NULL, &hints, &list);
-    if (result == EAI_ADDRFAMILY || result == EAI_NONAME) {
-        // AI_ADDRCONFIG leaves the loopback out of account: without another interface "localhost" has no
-        // address at all.
-        hints.ai_flags = 0;
-        list = NULL;
-        result = getaddrinfo(host, NULL, &hints, &list);
-    }
     if (result != 0) return RESOLVE_BASE + (result < 0 ? result : -result);
     int count = 0;
     for (struct addrinfo *item = list; item && count < capacity; item = item->ai_next) {
