@@ -31,6 +31,7 @@ package enum Metric: Int, CaseIterable, Sendable {
     case storeConnected
     case storeQueuedBytes
     case storeEventsDropped
+    case storeCallsDropped
     case storeRowsRejected
     // CRM.
     case crmRequests
@@ -79,6 +80,11 @@ package enum Metric: Int, CaseIterable, Sendable {
         case .storeEventsDropped:
             (
                 "store_events_dropped_total", "Event rows lost because the bound on waiting bytes was hit.",
+                false
+            )
+        case .storeCallsDropped:
+            (
+                "store_calls_dropped_total", "Call rows lost because the bound on waiting calls was hit.",
                 false
             )
         case .storeRowsRejected: ("store_rows_rejected_total", "Rows that the database refused.", false)

@@ -1,0 +1,165 @@
+import Protocols
+
+/// PostgreSQL types of our columns, by the object identifiers that are fixed in `pg_type.dat`.
+enum PostgresType: UInt32 {
+    case bool = 16
+    case int4 = 23
+    case text = 25
+    case timestamp = 1114
+    case uuid = 2950
+    case jsonb = 3802
+}
+
+/// A column of rows as one array in PostgreSQL's binary format (`array_recv`), ready to be a parameter.
+///
+///     int32 dimensions = 1 │ int32 has nulls │ oid │ int32 count │ int32 lower bound = 1 │ elements…
+///     element: int32 length (−1: NULL) │ bytes
+///
+/// All numbers are big-endian. Timestamps are microseconds since 2000-01-01; a jsonb is the byte 1 and its text.
+struct PostgresArray {
+    static let headerBytes = 20
+    /// Microseconds from 1970-01-01 to 2000-01-01, PostgreSQL's epoch.
+    static let epochMicroseconds: Int64 = 946_684_800_000_000
+
+    /// Header and elements; the header is valid after `finish()`.
+    private(set) var bytes: [UInt8]
+    /// Elements.
+    private(set) var count = 0
+    private var hasNulls = false
+    private let type: PostgresType
+
+    init(of type: PostgresType) {
+        self.type = type
+        bytes = [UInt8](repeating: 0, count: Self.headerBytes)
+    }
+
+    @inline(__always)
+    private mutating func append(bigEndian value: some FixedWidthInteger) {
+        withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) }
+    }
+
+    /// Appends an element of these bytes; the one copy of an event's payload is here.
+    @inline(__always)
+    mutating func append(_ element: UnsafeRawBufferPointer) {
+        append(bigEndian: Int32(truncatingIfNeeded: element.count))
+        bytes.append(contentsOf: element)
+        count += 1
+    }
+
+    /// Appends an element of these bytes.
+    mutating func append(_ element: [UInt8]) {
+        element.withUnsafeBytes { append($0) }
+    }
+
+    /// Appends a word of the source.
+    mutating func append(_ word: StaticString) {
+        append(UnsafeRawBufferPointer(start: word.utf8Start, count: word.utf8CodeUnitCount))
+    }
+
+    /// Appends a jsonb of this text.
+    ///
+    /// - Returns: Where in `bytes` the text lies, for repairs in place.
+    @discardableResult
+    mutating func append(json text: UnsafeRawBufferPointer) -> Range<Int> {
+        append(bigEndian: Int32(truncatingIfNeeded: text.count + 1))
+        bytes.append(1)
+        let start = bytes.count
+        bytes.append(contentsOf: text)
+        count += 1
+        return start..<bytes.count
+    }
+
+    /// Appends a timestamp without zone, in UTC; `nil` is NULL.
+    @inline(__always)
+    mutating func append(_ time: Timestamp?) {
+        guard let time else { return appendNull() }
+        append(bigEndian: Int32(8))
+        append(bigEndian: time.microseconds &- Self.epochMicroseconds)
+        count += 1
+    }
+
+    mutating func append(high: UInt64, low: UInt64) {
+        append(bigEndian: Int32(16))
+        append(bigEndian: high)
+        append(bigEndian: low)
+        count += 1
+    }
+
+    mutating func append(_ value: Int32) {
+        append(bigEndian: Int32(4))
+        append(bigEndian: value)
+        count += 1
+    }
+
+    mutating func append(_ value: Bool) {
+        append(bigEndian: Int32(1))
+        bytes.append(value ? 1 : 0)
+        count += 1
+    }
+
+    mutating func appendNull() {
+        append(bigEndian: Int32(-1))
+        hasNulls = true
+        count += 1
+    }
+
+    /// Copies an element of another column of the same type, as it stands there.
+    mutating func append(copying element: UnsafeRawBufferPointer?) {
+        if let element { append(element) } else { appendNull() }
+    }
+
+    /// Lets bytes of the last element be changed in place, its length staying.
+    mutating func withMutableBytes(in range: Range<Int>, _ body: (UnsafeMutableRawBufferPointer) -> Void) {
+        bytes.withUnsafeMutableBytes { body(UnsafeMutableRawBufferPointer(rebasing: $0[range])) }
+    }
+
+    /// Writes the header; to be called before the array is sent.
+    mutating func finish() {
+        let header: [UInt32] = [1, hasNulls ? 1 : 0, type.rawValue, UInt32(truncatingIfNeeded: count), 1]
+        bytes.withUnsafeMutableBytes { target in
+            for (index, word) in header.enumerated() {
+                target.storeBytes(of: word.bigEndian, toByteOffset: index * 4, as: UInt32.self)
+            }
+        }
+    }
+
+    /// Empties the column; its memory is kept up to `keptBytes`.
+    mutating func removeAll(keepingUpTo keptBytes: Int) {
+        if bytes.capacity > keptBytes {
+            bytes = [UInt8](repeating: 0, count: Self.headerBytes)
+        } else {
+            bytes.removeLast(bytes.count - Self.headerBytes)
+        }
+        count = 0
+        hasNulls = false
+    }
+
+    /// Walks over the elements of a column whose memory is held by the caller.
+    struct Cursor {
+        private let base: UnsafeRawBufferPointer
+        private var offset = PostgresArray.headerBytes
+
+        /// Starts at the first element of `array`, which is what `PostgresArray.bytes` holds.
+        init(_ array: UnsafeRawBufferPointer) {
+            base = array
+        }
+
+        /// The next element, borrowed from the column; `nil` is NULL.
+        ///
+        /// Call at most `count` times.
+        mutating func next() -> UnsafeRawBufferPointer? {
+            let length = Int(Int32(bigEndian: base.loadUnaligned(fromByteOffset: offset, as: Int32.self)))
+            offset += 4
+            guard length >= 0 else { return nil }
+            defer { offset += length }
+            return UnsafeRawBufferPointer(rebasing: base[offset..<offset + length])
+        }
+
+        /// The next element of a timestamp column.
+        mutating func nextTimestamp() -> Timestamp? {
+            guard let raw = next() else { return nil }
+            let value = Int64(bigEndian: raw.loadUnaligned(as: Int64.self))
+            return Timestamp(microseconds: value &+ PostgresArray.epochMicroseconds)
+        }
+    }
+}

@@ -1,0 +1,213 @@
+package import CallEngine
+package import Protocols
+package import Reactor
+
+/// Rows that one shard gathered, to be committed in one transaction; reused after `reset()`.
+///
+/// Event rows are columns in PostgreSQL's binary array format from the moment they are appended (SQLite
+/// walks over the same columns), so a payload is copied once between the receive buffer and libpq. Call
+/// rows stay records until they are sent: a call that changes many times in one batch is one row.
+///
+/// Owned by one thread at a time; a writer that works on another thread hands it back when it is done.
+package final class WriteBatch {
+    /// Event rows of a full batch; measured: 100–1000 rows per statement go as fast as COPY.
+    package static let maximumEvents = 500
+    /// Bytes of a full batch (one more event may lie above it).
+    package static let maximumBytes = 1 << 20
+    /// Call rows of a full batch.
+    package static let maximumCalls = 2000
+    /// Memory a column keeps for reuse.
+    package static let keptColumnBytes = 2 << 20
+
+    private(set) var events = EventRows()
+    private(set) var calls = CallRows()
+    private(set) var crmUpdates: [(callID: [UInt8], bitrixCallID: [UInt8])] = []
+    private var crmUpdateBytes = 0
+
+    /// What the CRM shall be told once this batch is durable.
+    package private(set) var crmActions: [CRMAction] = []
+    /// When the oldest event in it was received, for the latency from receipt to commit.
+    package private(set) var oldestReceipt: MonotonicInstant?
+    /// Texts that had to be cut or cleaned.
+    package private(set) var textsChanged = 0
+
+    /// Order of the batches of one shard; parts of a divided batch lie between their neighbours.
+    var sequence: UInt64 = 0
+    /// The batch that this one is a part of, after a refused row; it is durable when all its parts are settled.
+    var whole: WriteBatch?
+    /// Parts of this batch that are not settled.
+    var openParts = 0
+    /// Whether all its rows are durable or refused.
+    var isSettled = false
+
+    /// An empty batch.
+    package init() {}
+
+    /// Event rows.
+    package var eventCount: Int { events.count }
+    /// Call rows.
+    package var callCount: Int { calls.count }
+    /// Rows of all kinds.
+    package var rowCount: Int { events.count + calls.count + crmUpdates.count }
+    /// Memory of the rows.
+    package var byteCount: Int { events.byteCount + calls.byteCount + crmUpdateBytes }
+    /// Whether there is nothing to write and nobody waits for it.
+    package var isEmpty: Bool { rowCount == 0 && crmActions.isEmpty }
+    /// Whether it should be sent before more is appended.
+    package var isFull: Bool {
+        events.count >= Self.maximumEvents || calls.count >= Self.maximumCalls
+            || byteCount >= Self.maximumBytes
+    }
+
+    /// Appends an event row; all bytes are copied before it returns.
+    ///
+    /// - Parameters:
+    ///   - callID: UTF-8 text; cut or cleaned if it does not fit its column, and counted.
+    ///   - type: The stored event type, as `callID`.
+    ///   - payload: Valid JSON text.
+    ///   - occurredAt: PBX time.
+    ///   - insertedAt: Our time.
+    ///   - payloadNeedsRepair: The payload has `\u0000` or a lone surrogate escape, which jsonb refuses:
+    ///     they are stored as `\ufffd`.
+    package func appendEvent(
+        callID: UnsafeRawBufferPointer, type: UnsafeRawBufferPointer, payload: UnsafeRawBufferPointer,
+        occurredAt: Timestamp, insertedAt: Timestamp, payloadNeedsRepair: Bool
+    ) {
+        textsChanged += events.append(
+            callID: callID, type: type, payload: payload, occurredAt: occurredAt, insertedAt: insertedAt,
+            payloadNeedsRepair: payloadNeedsRepair)
+    }
+
+    /// Takes the newest state of a call.
+    package func appendCall(_ record: borrowing CallRecord, longTexts: LongTexts? = nil) {
+        calls.append(record, longTexts: longTexts)
+    }
+
+    /// Writes the id that Bitrix24 gave a call into the call's row (which is stored by now or in this batch).
+    package func appendCRM(callID: UnsafeRawBufferPointer, bitrixCallID: UnsafeRawBufferPointer) {
+        let (key, keyChanged) = ColumnText.cleaned(callID)
+        let (value, valueChanged) = ColumnText.cleaned(bitrixCallID)
+        textsChanged += (keyChanged ? 1 : 0) + (valueChanged ? 1 : 0)
+        crmUpdates.append((key, value))
+        crmUpdateBytes += key.count + value.count + 64
+    }
+
+    /// Carries along what the CRM shall be told once the batch is durable.
+    package func attach(crm action: CRMAction) {
+        crmActions.append(action)
+    }
+
+    /// Notes when an event was received; the oldest counts.
+    package func note(receipt: MonotonicInstant) {
+        if let oldest = oldestReceipt, oldest <= receipt { return }
+        oldestReceipt = receipt
+    }
+
+    /// Empties the batch; its memory is kept for reuse, up to a bound.
+    package func reset() {
+        events.removeAll(keepingUpTo: Self.keptColumnBytes)
+        calls.removeAll(keepingUpTo: Self.keptColumnBytes)
+        crmUpdates.removeAll()
+        crmUpdateBytes = 0
+        crmActions.removeAll()
+        oldestReceipt = nil
+        textsChanged = 0
+        sequence = 0
+        whole = nil
+        openParts = 0
+        isSettled = false
+    }
+}
+
+extension WriteBatch {
+    /// Columns of the events insert, or `nil` without events.
+    func eventParameters() -> [PostgresArray]? {
+        guard events.count > 0 else { return nil }
+        events.finish()
+        return events.parameters
+    }
+
+    /// Columns of the calls upsert, or `nil` without calls.
+    func callParameters(pbxNames: [String]) -> [PostgresArray]? {
+        guard calls.count > 0 else { return nil }
+        return CallColumns(calls, pbxNames: pbxNames).parameters()
+    }
+
+    /// Columns of the update of Bitrix24's ids, or `nil` without any.
+    ///
+    /// The last id given for a call counts.
+    func crmParameters() -> [PostgresArray]? {
+        guard !crmUpdates.isEmpty else { return nil }
+        var (keys, values) = (PostgresArray(of: .text), PostgresArray(of: .text))
+        var seen: Set<[UInt8]> = []
+        for update in crmUpdates.reversed() where seen.insert(update.callID).inserted {
+            keys.append(update.callID)
+            values.append(update.bitrixCallID)
+        }
+        keys.finish()
+        values.finish()
+        return [keys, values]
+    }
+
+    /// The rows as two batches, the first half of them and the rest; `nil` when there is only one.
+    ///
+    /// Actions for the CRM stay with this batch.
+    func divided() -> (WriteBatch, WriteBatch)? {
+        guard rowCount > 1 else { return nil }
+        let middle = rowCount / 2
+        return (part(rows: 0..<middle), part(rows: middle..<rowCount))
+    }
+
+    /// A batch of some of the rows, counted events first, then calls, then updates of Bitrix24's ids.
+    private func part(rows: Range<Int>) -> WriteBatch {
+        let part = WriteBatch()
+        part.sequence = sequence + UInt64(rows.lowerBound)
+        part.oldestReceipt = oldestReceipt
+        var index = 0
+        events.forEach { row in
+            if rows.contains(index) {
+                _ = part.events.append(
+                    callID: row.callID, type: row.type, payload: row.payload, occurredAt: row.occurredAt,
+                    insertedAt: row.insertedAt, payloadNeedsRepair: false)
+            }
+            index += 1
+        }
+        let callRows = rows.clamped(to: events.count..<events.count + calls.count)
+        part.calls.append(
+            contentsOf: calls, in: callRows.lowerBound - events.count..<callRows.upperBound - events.count)
+        let offset = events.count + calls.count
+        let updates = rows.clamped(to: offset..<offset + crmUpdates.count)
+        for update in crmUpdates[updates.lowerBound - offset..<updates.upperBound - offset] {
+            part.crmUpdates.append(update)
+            part.crmUpdateBytes += update.callID.count + update.bitrixCallID.count + 64
+        }
+        return part
+    }
+
+    /// Names the only row of a batch, for the log: kind, call id and, of an event, its type.
+    var onlyRowDescription: (kind: String, callID: String, eventType: String) {
+        if events.count > 0 {
+            var found = ("event", "", "")
+            events.forEach { row in
+                found = (
+                    "event", String(decoding: row.callID, as: UTF8.self),
+                    String(decoding: row.type, as: UTF8.self)
+                )
+            }
+            return found
+        }
+        if calls.count > 0 {
+            return ("call", calls.withCallID(at: 0) { String(decoding: $0, as: UTF8.self) }, "")
+        }
+        return ("crm update", String(decoding: crmUpdates.first?.callID ?? [], as: UTF8.self), "")
+    }
+
+    /// Takes back what the CRM should be told of a call whose row the database refused.
+    func dropActions(ofCall callID: String) {
+        crmActions.removeAll { action in
+            switch action {
+            case .register(let call), .finish(let call): call.callID == callID
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+import CLibPQ
+import Glibc
+
+/// A connection that libpq opened, owned by whoever holds this; closed with it.
+///
+/// Used by one thread at a time: the connecting thread makes it and hands it over whole, hence `@unchecked`.
+final class PostgresConnection: @unchecked Sendable {
+    let handle: OpaquePointer
+    private let location: PostgresLocation
+
+    fileprivate init(_ handle: OpaquePointer, location: PostgresLocation) {
+        self.handle = handle
+        self.location = location
+        // Notices would go to standard error.
+        PQsetNoticeReceiver(handle, { _, _ in }, nil)
+    }
+
+    deinit { PQfinish(handle) }
+
+    /// "PostgreSQL 15.20" and the like.
+    var serverVersion: String {
+        let version = PQserverVersion(handle)
+        return "PostgreSQL \(version / 10_000).\(version % 10_000)"
+    }
+
+    /// libpq's last message on one line, without the password.
+    var message: String { Self.line(PQerrorMessage(handle), location) }
+
+    fileprivate static func line(_ text: UnsafePointer<CChar>?, _ location: PostgresLocation) -> String {
+        let lines = text.map { String(cString: $0) } ?? ""
+        let joined = lines.split(separator: "\n").map { $0.drop { $0 == " " || $0 == "\t" } }
+            .joined(separator: "; ")
+        return location.scrubbed(joined.isEmpty ? "no reason given" : joined)
+    }
+}
+
+/// What a connection is for.
+enum PostgresPurpose: Sendable {
+    /// Tables brought up to date, statements prepared, pipeline mode.
+    case writer
+    /// Read-only transactions.
+    case reader
+    /// Tables brought up to date, nothing else.
+    case migration
+}
+
+/// Opens connections, blocking: to be called on a thread of its own.
+///
+/// libpq's `PQconnectPoll` is not used on the loop, because it still blocks in three places: resolving each
+/// host's name (`getaddrinfo`, for every host of a list), reading certificate and password files, and GSSAPI.
+/// A short-lived thread per attempt takes all of them off the loop; the finished connection, with its session
+/// set up and its statements prepared, is handed to the loop, which from then on does all I/O of it.
+struct PostgresConnector: Sendable {
+    let location: PostgresLocation
+    let settings: StoreSettings
+
+    /// Seconds without an answer after which the kernel gives a connection up.
+    static let keepaliveIdleSeconds = 15
+    static let keepaliveIntervalSeconds = 5
+    static let keepaliveCount = 3
+    /// Milliseconds that sent data may stay unacknowledged.
+    static let userTimeoutMilliseconds = 30_000
+
+    /// What libpq is given: the operator's parameters, and ours where there are none.
+    func parameters(for purpose: PostgresPurpose) -> [(keyword: String, value: String)] {
+        var location = location
+        location.setDefault("application_name", settings.applicationName)
+        location.setDefault("connect_timeout", String(max(2, settings.connectTimeout.components.seconds)))
+        location.setDefault("keepalives_idle", String(Self.keepaliveIdleSeconds))
+        location.setDefault("keepalives_interval", String(Self.keepaliveIntervalSeconds))
+        location.setDefault("keepalives_count", String(Self.keepaliveCount))
+        location.setDefault("tcp_user_timeout", String(Self.userTimeoutMilliseconds))
+        location.set("client_encoding", "UTF8")
+        if purpose != .reader, (location["host"] ?? "").contains(",") {
+            location.setDefault("target_session_attrs", "read-write")
+        }
+        return location.parameters
+    }
+
+    /// Opens a connection and sets its session up.
+    func connect(for purpose: PostgresPurpose) -> Result<PostgresConnection, StoreError> {
+        do throws(StoreError) {
+            let connection = try open(parameters(for: purpose))
+            try setUp(connection, for: purpose)
+            return .success(connection)
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    private func open(
+        _ parameters: [(keyword: String, value: String)]
+    ) throws(StoreError) -> PostgresConnection {
+        // libpq wants two arrays of C strings, ended by NULL.
+        var keywords = parameters.map { UnsafePointer(strdup($0.keyword)) }
+        var values = parameters.map { UnsafePointer(strdup($0.value)) }
+        defer {
+            for text in keywords + values { free(UnsafeMutablePointer(mutating: text)) }
+        }
+        keywords.append(nil)
+        values.append(nil)
+        guard let handle = PQconnectdbParams(keywords, values, 0) else {
+            throw .unavailable("PostgreSQL: out of memory")
+        }
+        let connection = PostgresConnection(handle, location: location)
+        guard PQstatus(handle) == CONNECTION_OK else { throw .unavailable(connection.message) }
+        return connection
+    }
+
+    private func setUp(_ connection: PostgresConnection, for purpose: PostgresPurpose) throws(StoreError) {
+        let timeout = purpose == .reader ? settings.readTimeout : settings.statementTimeout
+        try connection.execute(
+            """
+            SET statement_timeout = \(timeout.milliseconds); SET timezone = 'UTC';
+            SET idle_in_transaction_session_timeout = \(timeout.milliseconds)
+            """)
+        if purpose == .reader {
+            try connection.execute("SET default_transaction_read_only = on")
+            return
+        }
+        try migrate(connection)
+        guard purpose == .writer else { return }
+        let coarse = try connection.text(PostgresStatements.precision) ?? ""
+        let tables = coarse.split(separator: ",")
+        let statements = PostgresStatements(
+            eventsInSeconds: tables.contains { $0.hasSuffix("call_events") },
+            callsInSeconds: tables.contains { $0.hasSuffix("calls") })
+        try connection.prepare(PostgresStatements.insertEventsName, statements.insertEvents)
+        try connection.prepare(PostgresStatements.upsertCallsName, statements.upsertCalls)
+        try connection.prepare(PostgresStatements.updateCRMName, statements.updateCRM)
+        guard PQsetnonblocking(connection.handle, 1) == 0, PQenterPipelineMode(connection.handle) == 1 else {
+            throw .unavailable(connection.message)
+        }
+    }
+
+    /// Brings the tables up to date; a database that is, is only looked at, so no right to create is needed.
+    private func migrate(_ connection: PostgresConnection) throws(StoreError) {
+        if try connection.text(PostgresSchema.hasBookkeeping) == "t",
+            let version = try connection.text(PostgresSchema.currentVersion).flatMap({ Int($0) }),
+            version >= PostgresSchema.newestVersion
+        {
+            return
+        }
+        try connection.execute(PostgresSchema.script)
+    }
+}
+
+extension PostgresConnection {
+    /// Runs statements, blocking; only while the connection is being set up.
+    func execute(_ sql: String) throws(StoreError) {
+        let result = PQexec(handle, sql)
+        defer { PQclear(result) }
+        try check(result)
+    }
+
+    /// Runs a statement, blocking, and gives the first value of its first row.
+    func text(_ sql: String) throws(StoreError) -> String? {
+        let result = PQexec(handle, sql)
+        defer { PQclear(result) }
+        try check(result)
+        guard PQntuples(result) > 0, PQgetisnull(result, 0, 0) == 0 else { return nil }
+        return PQgetvalue(result, 0, 0).map { String(cString: $0) }
+    }
+
+    /// Prepares a statement, blocking.
+    func prepare(_ name: String, _ sql: String) throws(StoreError) {
+        let result = PQprepare(handle, name, sql, 0, nil)
+        defer { PQclear(result) }
+        try check(result)
+    }
+
+    private func check(_ result: OpaquePointer?) throws(StoreError) {
+        switch PQresultStatus(result) {
+        case PGRES_COMMAND_OK, PGRES_TUPLES_OK, PGRES_EMPTY_QUERY: return
+        default: throw .unavailable(message)
+        }
+    }
+
+    /// What an error result means to the store.
+    ///
+    /// The primary message only: details may quote the row.
+    func error(of result: OpaquePointer?) -> StoreError {
+        let code = PQresultErrorField(result, PostgresField.sqlState).map { String(cString: $0) } ?? ""
+        let primary = PQresultErrorField(result, PostgresField.messagePrimary)
+        let text = "PostgreSQL: \(Self.line(primary ?? PQerrorMessage(handle), location))"
+        switch code.prefix(2) {
+        // Data exception, integrity, cardinality; program limits (a value too large or too deep).
+        case "22", "23", "21", "54": return .data(code: code, text)
+        // Rollback (deadlock, serialisation); 57014 is our statement timeout.
+        case "40": return .transient("\(text) (\(code))")
+        default:
+            if code == "57014" { return .transient("\(text) (\(code))") }
+            return .unavailable(code.isEmpty ? text : "\(text) (\(code))")
+        }
+    }
+}
+
+/// `PG_DIAG_…` of libpq; character constants do not reach Swift as numbers of the right type.
+enum PostgresField {
+    static let sqlState = Int32(UInt8(ascii: "C"))
+    static let messagePrimary = Int32(UInt8(ascii: "M"))
+}
+
+extension Duration {
+    /// Whole milliseconds.
+    var milliseconds: Int64 {
+        components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
+    }
+}

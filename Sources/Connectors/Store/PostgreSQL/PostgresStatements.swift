@@ -1,0 +1,94 @@
+/// The statements of a batch, prepared once per connection.
+///
+/// Parameters are binary arrays (`PostgresArray`). Columns that the old daemon made are `timestamp(0)`; what is
+/// written there is truncated to the second, as the old daemon did, and not rounded up into the future.
+struct PostgresStatements {
+    static let insertEventsName = "callflow_insert_events"
+    static let upsertCallsName = "callflow_upsert_calls"
+    static let updateCRMName = "callflow_update_crm"
+
+    /// Whether the times of `call_events` are whole seconds.
+    var eventsInSeconds = false
+    /// Whether the times of `calls` are whole seconds.
+    var callsInSeconds = false
+
+    /// Finds out both.
+    static let precision = """
+        SELECT string_agg(attrelid::regclass::text, ',') FROM pg_attribute
+        WHERE atttypid = 'timestamp'::regtype AND atttypmod = 0 AND
+            (attrelid = to_regclass('call_events') AND attname = 'occurred_at'
+            OR attrelid = to_regclass('calls') AND attname = 'started_at')
+        """
+
+    private static func time(_ column: String, _ inSeconds: Bool) -> String {
+        inSeconds ? "date_trunc('second', \(column))" : column
+    }
+
+    var insertEvents: String {
+        let (occurred, inserted) = (Self.time("d", eventsInSeconds), Self.time("e", eventsInSeconds))
+        return """
+            INSERT INTO call_events (call_id, event_type, payload, occurred_at, inserted_at, updated_at)
+            SELECT a, b, c, \(occurred), \(inserted), \(inserted)
+            FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::timestamp[], $5::timestamp[])
+                AS t (a, b, c, d, e)
+            """
+    }
+
+    /// Inserts calls, or joins what is new into the rows that are there.
+    ///
+    /// No fact is lost, in whatever order the states arrive:
+    ///
+    /// - status only moves ringing → answered → finished or error;
+    /// - the earliest start and answer stay; an end once known is not forgotten;
+    /// - of numbers, direction and the like the newer known value counts; unknown never replaces known;
+    /// - `id` and `inserted_at` stay those of the first row.
+    var upsertCalls: String {
+        let time = { (column: String) in Self.time(column, callsInSeconds) }
+        return """
+            INSERT INTO calls AS c (id, call_id, direction, caller_number, callee_number, status, started_at,
+                answered_at, ended_at, inserted_at, updated_at, outcome, hangup_cause, pbx, ended_estimated)
+            SELECT a, b, c, d, e, f, \(time("g")), \(time("h")), \(time("i")), \(time("j")), \(time("k")),
+                l, m, n, o
+            FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+                $7::timestamp[], $8::timestamp[], $9::timestamp[], $10::timestamp[], $11::timestamp[],
+                $12::text[], $13::int4[], $14::text[], $15::bool[])
+                AS t (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o)
+            ON CONFLICT (call_id) DO UPDATE SET
+                direction = CASE WHEN excluded.direction = 'unknown'
+                    OR (c.updated_at > excluded.updated_at AND c.direction <> 'unknown')
+                    THEN coalesce(c.direction, excluded.direction) ELSE excluded.direction END,
+                caller_number = \(Self.newer("caller_number")),
+                callee_number = \(Self.newer("callee_number")),
+                status = CASE WHEN \(Self.rank("excluded")) > \(Self.rank("c"))
+                    OR (\(Self.rank("excluded")) = \(Self.rank("c"))
+                        AND excluded.updated_at >= c.updated_at)
+                    THEN excluded.status ELSE c.status END,
+                started_at = least(c.started_at, excluded.started_at),
+                answered_at = least(c.answered_at, excluded.answered_at),
+                ended_estimated = CASE WHEN excluded.ended_at IS NOT NULL
+                    AND (c.ended_at IS NULL OR excluded.updated_at >= c.updated_at)
+                    THEN excluded.ended_estimated ELSE c.ended_estimated END,
+                ended_at = \(Self.newer("ended_at")),
+                updated_at = greatest(c.updated_at, excluded.updated_at),
+                outcome = \(Self.newer("outcome")),
+                hangup_cause = \(Self.newer("hangup_cause")),
+                pbx = \(Self.newer("pbx"))
+            """
+    }
+
+    private static func newer(_ column: String) -> String {
+        """
+        CASE WHEN excluded.updated_at >= c.updated_at THEN coalesce(excluded.\(column), c.\(column))
+        ELSE coalesce(c.\(column), excluded.\(column)) END
+        """
+    }
+
+    private static func rank(_ table: String) -> String {
+        "(CASE \(table).status WHEN 'ringing' THEN 0 WHEN 'answered' THEN 1 ELSE 2 END)"
+    }
+
+    let updateCRM = """
+        UPDATE calls SET bitrix_call_id = t.b FROM unnest($1::text[], $2::text[]) AS t (a, b)
+        WHERE calls.call_id = t.a
+        """
+}

@@ -1,0 +1,304 @@
+import CLibPQ
+package import Logging
+package import Reactor
+
+/// Commits batches into PostgreSQL through libpq's pipeline mode (PostgreSQL documentation, 34.5), on the loop.
+///
+///     idle ──start──▶ connecting ──session ready──▶ ready
+///                         ▲    └──refused──▶ waiting ◀──lost──┘
+///                         └──backoff over───────┘
+///
+/// A batch is up to three prepared statements and one sync point, so one transaction: all of it or nothing.
+/// Several batches are on the way at once; results come back in their order. An error aborts its own batch
+/// only. A lost connection completes all batches on the way as unavailable, in order.
+package final class PostgresWriter: BatchWriter, DescriptorHandler {
+    private enum Link {
+        case idle
+        /// A thread is connecting and will post the result.
+        case connecting
+        case ready(PostgresConnection, WatchID)
+        /// Until the backoff is over.
+        case waiting(TimerID)
+        case stopped
+    }
+
+    private struct OnTheWay {
+        let batch: WriteBatch
+        var error: StoreError?
+    }
+
+    /// Silence while batches are on the way, after which the connection counts as lost.
+    ///
+    /// Longer than the statement timeout, which the server should report first.
+    private var silenceLimit: Duration { settings.statementTimeout + .seconds(10) }
+
+    private let location: PostgresLocation
+    private let loop: Loop
+    private let settings: StoreSettings
+    private let metrics: Metrics
+    private let logger: Logger
+    private let results = Mailbox<Result<PostgresConnection, StoreError>>(capacity: 4)
+
+    private var link = Link.idle
+    private var onTheWay: [OnTheWay] = []
+    private var backoff: Backoff
+    private var lastProgress: MonotonicInstant
+    private var watchdog: TimerID?
+    private var stopping: (timer: TimerID, completion: () -> Void)?
+
+    package private(set) var state = StoreState.connecting
+    package var onCompletion: ((WriteBatch, Result<Void, StoreError>) -> Void)?
+    package var onStateChange: ((StoreState) -> Void)?
+    /// Statements sent so far, for tests and benchmarks: at most three for each batch.
+    package private(set) var statementCount = 0
+    /// Sync points sent so far: one for each batch.
+    package private(set) var syncPointCount = 0
+
+    package init(
+        location: PostgresLocation, loop: Loop, settings: StoreSettings, metrics: Metrics, logger: Logger
+    ) {
+        self.location = location
+        self.loop = loop
+        self.settings = settings
+        self.metrics = metrics
+        self.logger = logger
+        backoff = Backoff(initial: settings.reconnectInitial, maximum: settings.reconnectMaximum)
+        lastProgress = loop.now
+    }
+
+    package var inFlightCount: Int { onTheWay.count }
+
+    package var canAccept: Bool {
+        guard case .ready = link else { return false }
+        return onTheWay.count < settings.batchesInFlight
+    }
+
+    package func start() {
+        guard case .idle = link else { return }
+        loop.attach(results) { [weak self] in self?.connected($0) }
+        connect()
+    }
+
+    package func write(_ batch: WriteBatch) {
+        onTheWay.append(OnTheWay(batch: batch))
+        guard case .ready(let connection, _) = link else {
+            return lose("not connected")
+        }
+        guard send(batch, over: connection.handle) else { return lose(connection.message) }
+        if onTheWay.count == 1 {
+            lastProgress = loop.now
+            if watchdog == nil { armWatchdog() }
+        }
+        flush()
+    }
+
+    package func flushAndStop(deadline: MonotonicInstant, completion: @escaping () -> Void) {
+        let timer = loop.schedule(after: max(deadline - loop.now, .zero)) { [weak self] in
+            self?.finishStopping()
+        }
+        stopping = (timer, completion)
+        if onTheWay.isEmpty { finishStopping() }
+    }
+
+    private func finishStopping() {
+        guard let (timer, completion) = stopping else { return }
+        stopping = nil
+        loop.cancel(timer)
+        if let watchdog { loop.cancel(watchdog) }
+        watchdog = nil
+        switch link {
+        case .ready(_, let watch):
+            loop.unwatch(watch)
+            metrics.add(.storeConnected, -1)
+        case .waiting(let timer): loop.cancel(timer)
+        case .idle, .connecting, .stopped: break
+        }
+        link = .stopped
+        change(to: .failing(reason: "stopped"))
+        failAll(.unavailable("stopped"))
+        completion()
+    }
+}
+
+// MARK: - Connecting
+
+extension PostgresWriter {
+    private func connect() {
+        link = .connecting
+        let connector = PostgresConnector(location: location, settings: settings)
+        let results = results
+        let started = BackgroundThread.run { _ = results.post(connector.connect(for: .writer)) }
+        if !started { connected(.failure(.unavailable("no thread to connect with"))) }
+    }
+
+    private func connected(_ result: Result<PostgresConnection, StoreError>) {
+        // A connection that comes after `stop` closes with `result`.
+        guard case .connecting = link else { return }
+        switch result {
+        case .success(let connection):
+            let watch = loop.watch(
+                PQsocket(connection.handle), readable: true, writable: false, handler: self)
+            link = .ready(connection, watch)
+            backoff.reset()
+            metrics.add(.storeConnected)
+            change(to: .connected(serverVersion: connection.serverVersion))
+        case .failure(let error):
+            metrics.add(.storeReconnects)
+            retry(after: error.description)
+        }
+    }
+
+    private func retry(after reason: String) {
+        let wait = backoff.next()
+        logger.debug("store: next attempt in \(wait)")
+        link = .waiting(loop.schedule(after: wait) { [weak self] in self?.connect() })
+        change(to: .failing(reason: reason))
+    }
+
+    private func change(to new: StoreState) {
+        guard new != state else { return }
+        switch new {
+        case .connected(let version):
+            logger.info("store: connected to \(location) (\(version))")
+        case .failing(let reason):
+            if case .stopped = link { break }
+            logger.error("store: \(location) is away: \(reason); trying again")
+        case .connecting: break
+        }
+        state = new
+        onStateChange?(new)
+    }
+
+    /// The connection is of no use any more: everything on the way comes back, and a new one is sought.
+    private func lose(_ reason: String) {
+        guard case .ready(_, let watch) = link else { return failAll(.unavailable(reason)) }
+        loop.unwatch(watch)
+        metrics.add(.storeConnected, -1)
+        metrics.add(.storeReconnects)
+        retry(after: reason)
+        failAll(.unavailable(reason))
+    }
+
+    private func failAll(_ error: StoreError) {
+        let lost = onTheWay
+        onTheWay = []
+        for entry in lost { onCompletion?(entry.batch, .failure(entry.error ?? error)) }
+        if stopping != nil { finishStopping() }
+    }
+
+    private func armWatchdog() {
+        watchdog = loop.schedule(after: silenceLimit) { [weak self] in
+            guard let self else { return }
+            watchdog = nil
+            guard !onTheWay.isEmpty else { return }
+            if loop.now - lastProgress >= silenceLimit {
+                lose("no answer for \(silenceLimit)")
+            } else {
+                armWatchdog()
+            }
+        }
+    }
+}
+
+// MARK: - Sending
+
+extension PostgresWriter {
+    private func send(_ batch: WriteBatch, over handle: OpaquePointer) -> Bool {
+        if let columns = batch.eventParameters() {
+            guard send(PostgresStatements.insertEventsName, columns, over: handle) else { return false }
+        }
+        if let columns = batch.callParameters(pbxNames: settings.pbxNames) {
+            guard send(PostgresStatements.upsertCallsName, columns, over: handle) else { return false }
+        }
+        if let columns = batch.crmParameters() {
+            guard send(PostgresStatements.updateCRMName, columns, over: handle) else { return false }
+        }
+        syncPointCount += 1
+        return PQpipelineSync(handle) == 1
+    }
+
+    private func send(_ statement: String, _ columns: [PostgresArray], over handle: OpaquePointer) -> Bool {
+        statementCount += 1
+        var pointers: [UnsafePointer<CChar>?] = []
+        let lengths = columns.map { Int32(truncatingIfNeeded: $0.bytes.count) }
+        let formats = [Int32](repeating: 1, count: columns.count)
+        // One nested scope for each column, so that all of them stay where they are until libpq has copied
+        // them into its output buffer.
+        func pin(_ index: Int) -> Bool {
+            guard index < columns.count else {
+                return PQsendQueryPrepared(
+                    handle, statement, Int32(columns.count), pointers, lengths, formats, 1) == 1
+            }
+            return columns[index].bytes.withUnsafeBytes { bytes in
+                pointers.append(bytes.baseAddress?.assumingMemoryBound(to: CChar.self))
+                return pin(index + 1)
+            }
+        }
+        return pin(0)
+    }
+
+    /// Sends what libpq holds; what the socket does not take is sent when it is writable.
+    ///
+    /// It must be read meanwhile, or both sides wait for each other.
+    private func flush() {
+        guard case .ready(let connection, let watch) = link else { return }
+        switch PQflush(connection.handle) {
+        case 0: loop.update(watch, readable: true, writable: false)
+        case 1: loop.update(watch, readable: true, writable: true)
+        default: lose(connection.message)
+        }
+    }
+}
+
+// MARK: - Receiving
+
+extension PostgresWriter {
+    package func ready(readable: Bool, writable: Bool) {
+        guard case .ready(let connection, _) = link else { return }
+        let handle = connection.handle
+        if readable {
+            guard PQconsumeInput(handle) == 1 else { return lose(connection.message) }
+            readResults(connection)
+        }
+        flush()
+    }
+
+    private func readResults(_ connection: PostgresConnection) {
+        let handle = connection.handle
+        var endsInARow = 0
+        var needsNewConnection: StoreError?
+        // Parses notices and the server's farewell too when nothing is on the way.
+        while PQisBusy(handle) == 0, !onTheWay.isEmpty {
+            guard let result = PQgetResult(handle) else {
+                // One ends each statement; two in a row mean that nothing more is there.
+                endsInARow += 1
+                if endsInARow > 1 { break }
+                continue
+            }
+            endsInARow = 0
+            lastProgress = loop.now
+            switch PQresultStatus(result) {
+            case PGRES_PIPELINE_SYNC:
+                PQclear(result)
+                let entry = onTheWay.removeFirst()
+                if let error = entry.error, case .unavailable = error { needsNewConnection = error }
+                onCompletion?(entry.batch, entry.error.map { .failure($0) } ?? .success(()))
+                continue
+            case PGRES_FATAL_ERROR, PGRES_BAD_RESPONSE:
+                if onTheWay[0].error == nil { onTheWay[0].error = connection.error(of: result) }
+            default:
+                // Done, or aborted by an error before it in the same batch.
+                break
+            }
+            PQclear(result)
+        }
+        if PQstatus(handle) == CONNECTION_BAD {
+            lose(onTheWay.first?.error?.description ?? connection.message)
+        } else if let needsNewConnection {
+            // A server that cannot write (read-only after a failover, disk full, tables gone): start anew.
+            lose(needsNewConnection.description)
+        } else if onTheWay.isEmpty, stopping != nil {
+            finishStopping()
+        }
+    }
+}

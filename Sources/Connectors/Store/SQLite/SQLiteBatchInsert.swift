@@ -1,0 +1,127 @@
+import CallEngine
+import Protocols
+
+/// The three statements of a batch, prepared once, run in one transaction.
+final class SQLiteBatchInsert {
+    private let database: SQLiteDatabase
+    private let insertEvent: SQLiteStatement
+    private let upsertCall: SQLiteStatement
+    private let updateCRM: SQLiteStatement
+    private let pbxNames: [String]
+
+    /// Same rules as `PostgresStatements.upsertCalls`, row by row.
+    private static let upsert = """
+        INSERT INTO calls AS c (id, call_id, direction, caller_number, callee_number, status, started_at,
+            answered_at, ended_at, inserted_at, updated_at, outcome, hangup_cause, pbx, ended_estimated)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+        ON CONFLICT (call_id) DO UPDATE SET
+            direction = CASE WHEN excluded.direction = 'unknown'
+                OR (c.updated_at > excluded.updated_at AND c.direction <> 'unknown')
+                THEN coalesce(c.direction, excluded.direction) ELSE excluded.direction END,
+            caller_number = \(newer("caller_number")),
+            callee_number = \(newer("callee_number")),
+            status = CASE WHEN \(rank("excluded")) > \(rank("c"))
+                OR (\(rank("excluded")) = \(rank("c")) AND excluded.updated_at >= c.updated_at)
+                THEN excluded.status ELSE c.status END,
+            started_at = \(least("started_at")),
+            answered_at = \(least("answered_at")),
+            ended_estimated = CASE WHEN excluded.ended_at IS NOT NULL
+                AND (c.ended_at IS NULL OR excluded.updated_at >= c.updated_at)
+                THEN excluded.ended_estimated ELSE c.ended_estimated END,
+            ended_at = \(newer("ended_at")),
+            updated_at = max(c.updated_at, excluded.updated_at),
+            outcome = \(newer("outcome")),
+            hangup_cause = \(newer("hangup_cause")),
+            pbx = \(newer("pbx"))
+        """
+
+    private static func newer(_ column: String) -> String {
+        """
+        CASE WHEN excluded.updated_at >= c.updated_at THEN coalesce(excluded.\(column), c.\(column))
+        ELSE coalesce(c.\(column), excluded.\(column)) END
+        """
+    }
+
+    private static func rank(_ table: String) -> String {
+        "(CASE \(table).status WHEN 'ringing' THEN 0 WHEN 'answered' THEN 1 ELSE 2 END)"
+    }
+
+    private static func least(_ column: String) -> String {
+        "coalesce(min(c.\(column), excluded.\(column)), c.\(column), excluded.\(column))"
+    }
+
+    init(_ database: SQLiteDatabase, pbxNames: [String]) throws(StoreError) {
+        self.database = database
+        self.pbxNames = pbxNames
+        insertEvent = try database.prepare(
+            """
+            INSERT INTO call_events (call_id, event_type, payload, occurred_at, inserted_at, updated_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+            """)
+        upsertCall = try database.prepare(Self.upsert)
+        updateCRM = try database.prepare("UPDATE calls SET bitrix_call_id = ?2 WHERE call_id = ?1")
+    }
+
+    /// Commits the batch, or leaves nothing of it.
+    func write(_ batch: WriteBatch) throws(StoreError) {
+        try database.execute("BEGIN IMMEDIATE")
+        do throws(StoreError) {
+            try batch.events.forEach { row throws(StoreError) in try insert(row) }
+            for row in batch.calls.records.indices { try upsert(batch.calls, row) }
+            for update in batch.crmUpdates { try self.update(update.callID, update.bitrixCallID) }
+            try database.execute("COMMIT")
+        } catch {
+            if database.isInTransaction { try? database.execute("ROLLBACK") }
+            throw error
+        }
+    }
+
+    private func insert(_ row: EventRows.Row) throws(StoreError) {
+        insertEvent.bind(1, row.callID)
+        insertEvent.bind(2, row.type)
+        insertEvent.bind(3, row.payload)
+        insertEvent.bind(4, row.occurredAt.microseconds)
+        insertEvent.bind(5, row.insertedAt.microseconds)
+        try insertEvent.run()
+    }
+
+    private func upsert(_ rows: CallRows, _ row: Int) throws(StoreError) {
+        let record = rows.records[row]
+        upsertCall.bind(1, copying: record.id.string)
+        rows.withCallID(at: row) { upsertCall.bind(2, copying: Self.columnText($0)) }
+        upsertCall.bind(3, record.direction.name)
+        rows.withCallerNumber(at: row) { upsertCall.bind(4, copying: Self.optionalText($0)) }
+        rows.withCalleeNumber(at: row) { upsertCall.bind(5, copying: Self.optionalText($0)) }
+        upsertCall.bind(6, record.status.name)
+        upsertCall.bind(7, record.startedAt.microseconds)
+        upsertCall.bind(8, record.answeredAt?.microseconds)
+        upsertCall.bind(9, record.endedAt?.microseconds)
+        upsertCall.bind(10, record.insertedAt.microseconds)
+        upsertCall.bind(11, record.updatedAt.microseconds)
+        if record.outcome == .none {
+            upsertCall.bind(12, nil as Int64?)
+        } else {
+            upsertCall.bind(12, record.outcome.name)
+        }
+        upsertCall.bind(13, record.hangupCause == 0 ? nil : Int64(record.hangupCause))
+        upsertCall.bind(14, copying: Int(record.pbx) < pbxNames.count ? pbxNames[Int(record.pbx)] : nil)
+        upsertCall.bind(15, record.flags.contains(.estimatedEnd) ? 1 : 0)
+        try upsertCall.run()
+    }
+
+    private func update(_ callID: [UInt8], _ bitrixCallID: [UInt8]) throws(StoreError) {
+        updateCRM.bind(1, copying: String(decoding: callID, as: UTF8.self))
+        updateCRM.bind(2, copying: String(decoding: bitrixCallID, as: UTF8.self))
+        try updateCRM.run()
+    }
+
+    private static func columnText(_ text: UnsafeRawBufferPointer) -> String {
+        String(
+            decoding: ColumnText.isClean(text) ? [UInt8](text) : ColumnText.cleaned(text).bytes, as: UTF8.self
+        )
+    }
+
+    private static func optionalText(_ text: UnsafeRawBufferPointer) -> String? {
+        text.isEmpty ? nil : columnText(text)
+    }
+}

@@ -1,0 +1,146 @@
+package import Reactor
+
+/// What loops ask of the reading thread.
+struct SQLiteReadOrder: Sendable {
+    enum Question: Sendable {
+        case calls(CallFilter)
+        case call(String)
+    }
+
+    let number: UInt64
+    let question: Question
+    let mailbox: Mailbox<SQLiteReadAnswer>
+}
+
+/// What the reading thread answers.
+struct SQLiteReadAnswer: Sendable {
+    enum Answer: Sendable {
+        case calls(Result<[StoredCall], StoreError>)
+        case call(Result<StoredCallWithEvents?, StoreError>)
+    }
+
+    let number: UInt64
+    let answer: Answer
+}
+
+/// The reading thread's side; opens the file when the first read comes, since the writer makes it.
+final class SQLiteReadWorker {
+    private let path: String
+    private var reads: SQLiteReads?
+
+    init(path: String) { self.path = path }
+
+    func handle(_ order: SQLiteReadOrder) {
+        let answer: SQLiteReadAnswer.Answer =
+            switch order.question {
+            case .calls(let filter):
+                .calls(attempt { reads throws(StoreError) in try reads.calls(filter) })
+            case .call(let callID):
+                .call(attempt { reads throws(StoreError) in try reads.call(id: callID) })
+            }
+        _ = order.mailbox.post(SQLiteReadAnswer(number: order.number, answer: answer))
+    }
+
+    private func attempt<T>(
+        _ body: (SQLiteReads) throws(StoreError) -> T
+    ) -> Result<T, StoreError> {
+        do throws(StoreError) {
+            let opened: SQLiteReads
+            if let reads {
+                opened = reads
+            } else {
+                opened = try SQLiteReads(SQLiteDatabase(path: path, forWriting: false))
+            }
+            reads = opened
+            return .success(try body(opened))
+        } catch {
+            reads = nil
+            return .failure(error)
+        }
+    }
+}
+
+/// One loop's access to the reading thread.
+package final class SQLiteReader: StoreReader {
+    private enum Waiting {
+        case calls((Result<[StoredCall], StoreError>) -> Void)
+        case call((Result<StoredCallWithEvents?, StoreError>) -> Void)
+    }
+
+    private let store: SQLiteStore
+    private let loop: Loop
+    private let answers = Mailbox<SQLiteReadAnswer>(capacity: StoreReads.maximumWaiting * 2)
+    private var waiting: [UInt64: Waiting] = [:]
+    private var nextNumber: UInt64 = 0
+    private var isStopped = false
+
+    package private(set) var state = StoreState.connecting
+
+    package init(store: SQLiteStore, loop: Loop) {
+        self.store = store
+        self.loop = loop
+    }
+
+    package func start() {
+        loop.attach(answers) { [weak self] in self?.receive($0) }
+    }
+
+    package func calls(
+        _ filter: CallFilter, completion: @escaping (Result<[StoredCall], StoreError>) -> Void
+    ) {
+        ask(.calls(filter), .calls(completion))
+    }
+
+    package func call(
+        id callID: String, completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void
+    ) {
+        ask(.call(callID), .call(completion))
+    }
+
+    package func stop() {
+        isStopped = true
+        let left = waiting.values
+        waiting = [:]
+        for entry in left { refuse(entry, "the store is stopping") }
+    }
+
+    private func ask(_ question: SQLiteReadOrder.Question, _ entry: Waiting) {
+        let number = nextNumber
+        nextNumber += 1
+        let order = SQLiteReadOrder(number: number, question: question, mailbox: answers)
+        guard !isStopped, waiting.count < StoreReads.maximumWaiting, store.reads.post(order) else {
+            // Never before the call returned, as the protocol says.
+            loop.schedule(after: .zero) { self.refuse(entry, "too many reads are waiting") }
+            return
+        }
+        waiting[number] = entry
+    }
+
+    private func refuse(_ entry: Waiting, _ reason: String) {
+        switch entry {
+        case .calls(let completion): completion(.failure(.unavailable(reason)))
+        case .call(let completion): completion(.failure(.unavailable(reason)))
+        }
+    }
+
+    private func receive(_ answer: SQLiteReadAnswer) {
+        guard let entry = waiting.removeValue(forKey: answer.number) else { return }
+        switch (answer.answer, entry) {
+        case (.calls(let result), .calls(let completion)):
+            note(result)
+            completion(result)
+        case (.call(let result), .call(let completion)):
+            note(result)
+            completion(result)
+        case (.calls, .call), (.call, .calls):
+            preconditionFailure("an answer of another kind than its question")
+        }
+    }
+
+    private func note<T>(_ result: Result<T, StoreError>) {
+        switch result {
+        case .success: state = .connected(serverVersion: SQLiteSchema.version)
+        case .failure(let error): state = .failing(reason: error.description)
+        }
+    }
+}

@@ -1,0 +1,210 @@
+package import Logging
+package import Reactor
+
+/// The embedded store: one thread that writes (a commit blocks), one that reads; loops send to both by mailbox.
+package final class SQLiteStore: Sendable {
+    /// Batches of all loops that may wait for the writing thread; each loop sends at most
+    /// `StoreSettings.batchesInFlight`.
+    static let writerMailboxCapacity = 4096
+    /// Reads of all loops that may wait for the reading thread.
+    static let readerMailboxCapacity = 1024
+
+    let writes = Mailbox<SQLiteOrder>(capacity: SQLiteStore.writerMailboxCapacity)
+    let reads = Mailbox<SQLiteReadOrder>(capacity: SQLiteStore.readerMailboxCapacity)
+    private let writerThread: LoopThread
+    private let readerThread: LoopThread
+
+    /// Starts both threads; the file is opened, checked and migrated on the writing one.
+    package init(path: String, settings: StoreSettings, logger: Logger) throws(ReactorError) {
+        let (writes, reads) = (writes, reads)
+        var configuration = LoopConfiguration()
+        // These loops serve mailboxes only.
+        configuration.maximumConnections = 1
+        configuration.receiveBufferCount = 1
+        configuration.name = "sqlite-write"
+        writerThread = try LoopThread.start(configuration) { loop in
+            let worker = SQLiteWorker(loop: loop, path: path, settings: settings, logger: logger)
+            loop.attach(writes) { worker.handle($0) }
+            worker.open()
+        }
+        configuration.name = "sqlite-read"
+        readerThread = try LoopThread.start(configuration) { loop in
+            let worker = SQLiteReadWorker(path: path)
+            loop.attach(reads) { worker.handle($0) }
+        }
+    }
+
+    /// Stops both threads after all writers have stopped.
+    package func close() {
+        writerThread.stop()
+        readerThread.stop()
+        writerThread.join()
+        readerThread.join()
+    }
+}
+
+/// What loops ask of the writing thread.
+enum SQLiteOrder: Sendable {
+    /// Tell this mailbox of the state, now and whenever it changes.
+    case subscribe(Mailbox<SQLiteAnswer>)
+    case unsubscribe(Mailbox<SQLiteAnswer>)
+    case write(HandedOver<WriteBatch>, Mailbox<SQLiteAnswer>)
+}
+
+/// What the writing thread tells a loop.
+enum SQLiteAnswer: Sendable {
+    case state(StoreState)
+    case done(HandedOver<WriteBatch>, StoreError?)
+}
+
+/// The writing thread's side: opens the file, for ever if need be, and commits one batch at a time.
+private final class SQLiteWorker {
+    private let loop: Loop
+    private let path: String
+    private let settings: StoreSettings
+    private let logger: Logger
+    private var insert: SQLiteBatchInsert?
+    private var state = StoreState.connecting
+    private var backoff: Backoff
+    private var subscribers: [Mailbox<SQLiteAnswer>] = []
+
+    init(loop: Loop, path: String, settings: StoreSettings, logger: Logger) {
+        self.loop = loop
+        self.path = path
+        self.settings = settings
+        self.logger = logger
+        backoff = Backoff(initial: settings.reconnectInitial, maximum: settings.reconnectMaximum)
+    }
+
+    func open() {
+        do throws(StoreError) {
+            let database = try SQLiteSchema.open(path: path, settings: settings)
+            insert = try SQLiteBatchInsert(database, pbxNames: settings.pbxNames)
+            backoff.reset()
+            change(to: .connected(serverVersion: SQLiteSchema.version))
+        } catch {
+            fail(error)
+        }
+    }
+
+    private func fail(_ error: StoreError) {
+        insert = nil
+        change(to: .failing(reason: error.description))
+        loop.schedule(after: backoff.next()) { [weak self] in self?.open() }
+    }
+
+    func handle(_ order: SQLiteOrder) {
+        switch order {
+        case .subscribe(let mailbox):
+            subscribers.append(mailbox)
+            _ = mailbox.post(.state(state))
+        case .unsubscribe(let mailbox):
+            subscribers.removeAll { $0 === mailbox }
+        case .write(let batch, let mailbox):
+            // The mailbox holds more than a writer may have on the way, so this is never refused.
+            _ = mailbox.post(.done(batch, write(batch.value)))
+        }
+    }
+
+    private func write(_ batch: WriteBatch) -> StoreError? {
+        guard let insert else { return .unavailable("SQLite file \(path) is not open") }
+        do throws(StoreError) {
+            try insert.write(batch)
+            return nil
+        } catch {
+            if case .unavailable = error { fail(error) }
+            return error
+        }
+    }
+
+    private func change(to new: StoreState) {
+        guard new != state else { return }
+        switch new {
+        case .connected(let version): logger.info("store: SQLite file \(path) open (\(version))")
+        case .failing(let reason): logger.error("store: \(reason); trying again")
+        case .connecting: break
+        }
+        state = new
+        for subscriber in subscribers { _ = subscriber.post(.state(new)) }
+    }
+}
+
+/// One loop's access to the writing thread.
+package final class SQLiteWriter: BatchWriter {
+    /// Answers that may wait for the loop: batches on the way and changes of the state.
+    static let answerCapacity = 4096
+
+    private let store: SQLiteStore
+    private let batchesInFlight: Int
+    private let metrics: Metrics
+    private let loop: Loop
+    private let answers = Mailbox<SQLiteAnswer>(capacity: SQLiteWriter.answerCapacity)
+    private var isStopped = false
+    private var stopping: (timer: TimerID, completion: () -> Void)?
+    private var onTheWay: [ObjectIdentifier: WriteBatch] = [:]
+
+    package private(set) var state = StoreState.connecting
+    package var onCompletion: ((WriteBatch, Result<Void, StoreError>) -> Void)?
+    package var onStateChange: ((StoreState) -> Void)?
+
+    package init(store: SQLiteStore, loop: Loop, settings: StoreSettings, metrics: Metrics) {
+        self.store = store
+        self.loop = loop
+        self.batchesInFlight = settings.batchesInFlight
+        self.metrics = metrics
+    }
+
+    package var inFlightCount: Int { onTheWay.count }
+
+    package var canAccept: Bool { state.isConnected && !isStopped && onTheWay.count < batchesInFlight }
+
+    package func start() {
+        loop.attach(answers) { [weak self] in self?.receive($0) }
+        _ = store.writes.post(.subscribe(answers))
+    }
+
+    package func write(_ batch: WriteBatch) {
+        onTheWay[ObjectIdentifier(batch)] = batch
+        guard store.writes.post(.write(HandedOver(batch), answers)) else {
+            onTheWay[ObjectIdentifier(batch)] = nil
+            onCompletion?(batch, .failure(.unavailable("the SQLite thread's mailbox is full")))
+            return
+        }
+    }
+
+    private func receive(_ answer: SQLiteAnswer) {
+        switch answer {
+        case .state(let new):
+            guard new != state, !isStopped else { return }
+            if new.isConnected != state.isConnected {
+                metrics.add(.storeConnected, new.isConnected ? 1 : -1)
+                if state.isConnected { metrics.add(.storeReconnects) }
+            }
+            state = new
+            onStateChange?(new)
+        case .done(let batch, let error):
+            onTheWay[ObjectIdentifier(batch.value)] = nil
+            onCompletion?(batch.value, error.map { .failure($0) } ?? .success(()))
+            if onTheWay.isEmpty { finishStopping() }
+        }
+    }
+
+    package func flushAndStop(deadline: MonotonicInstant, completion: @escaping () -> Void) {
+        let timer = loop.schedule(after: max(deadline - loop.now, .zero)) { [weak self] in
+            self?.finishStopping()
+        }
+        stopping = (timer, completion)
+        if onTheWay.isEmpty { finishStopping() }
+    }
+
+    private func finishStopping() {
+        guard let (timer, completion) = stopping else { return }
+        stopping = nil
+        loop.cancel(timer)
+        isStopped = true
+        if state.isConnected { metrics.add(.storeConnected, -1) }
+        state = .failing(reason: "stopped")
+        _ = store.writes.post(.unsubscribe(answers))
+        completion()
+    }
+}

@@ -1,0 +1,65 @@
+package import Logging
+package import Reactor
+
+/// The database of the daemon: makes writers and readers for the loops.
+///
+/// One per process.
+package final class Store: Sendable {
+    private enum Backing: Sendable {
+        case sqlite(SQLiteStore)
+        case postgres(PostgresLocation)
+    }
+
+    /// Where the rows go.
+    package let location: StoreLocation
+    /// Bounds and timings.
+    package let settings: StoreSettings
+    private let backing: Backing
+    private let metrics: Metrics
+    private let logger: Logger
+
+    /// Starts the threads that SQLite needs; a PostgreSQL is reached by its writers and readers.
+    package init(
+        location: StoreLocation, settings: StoreSettings, metrics: Metrics, logger: Logger
+    ) throws(ReactorError) {
+        self.location = location
+        self.settings = settings
+        self.metrics = metrics
+        self.logger = logger
+        switch location {
+        case .sqlite(let path):
+            backing = .sqlite(try SQLiteStore(path: path, settings: settings, logger: logger))
+        case .postgres(let location):
+            backing = .postgres(location)
+        }
+    }
+
+    /// A writer for one loop's shard, to be wrapped in a `GroupCommit`; made and used on the loop's thread.
+    ///
+    /// It brings the tables up to date before its first batch, whenever the database can be reached.
+    package func makeWriter(on loop: Loop) -> any BatchWriter {
+        switch backing {
+        case .sqlite(let store):
+            SQLiteWriter(store: store, loop: loop, settings: settings, metrics: metrics)
+        case .postgres(let location):
+            PostgresWriter(
+                location: location, loop: loop, settings: settings, metrics: metrics, logger: logger)
+        }
+    }
+
+    /// A reader for one loop; made and used on the loop's thread.
+    package func makeReader(on loop: Loop) -> any StoreReader {
+        switch backing {
+        case .sqlite(let store): SQLiteReader(store: store, loop: loop)
+        case .postgres(let location):
+            PostgresReader(location: location, loop: loop, settings: settings, logger: logger)
+        }
+    }
+
+    /// Ends the threads; after all writers and readers have stopped.
+    ///
+    /// Not from a loop of the store.
+    package func close() {
+        if case .sqlite(let store) = backing { store.close() }
+    }
+}

@@ -1,0 +1,34 @@
+/// Bounds and timings of the store; each has its setting or its reason here.
+package struct StoreSettings: Sendable {
+    /// How SQLite waits for the disk (its `synchronous` pragma).
+    package enum SQLiteSynchronous: String, Sendable, CaseIterable {
+        /// A power cut may lose the last commits, never the file's integrity (WAL).
+        case normal
+        /// Every commit is on the disk.
+        case full
+    }
+
+    /// Bytes of rows kept in memory while the database is away (`STORE_QUEUE_MAX_BYTES`).
+    package var queueMaxBytes = 256 << 20
+    /// Batches on the way at once; more only adds latency (measured).
+    package var batchesInFlight = 4
+    /// Limit on one statement of a writer.
+    package var statementTimeout: Duration = .seconds(30)
+    /// Limit on one read for the API.
+    package var readTimeout: Duration = .seconds(5)
+    /// Limit on reaching one host.
+    package var connectTimeout: Duration = .seconds(10)
+    /// First wait after a lost connection; doubles up to `reconnectMaximum`, with jitter.
+    package var reconnectInitial: Duration = .milliseconds(200)
+    /// Longest wait between attempts.
+    package var reconnectMaximum: Duration = .seconds(15)
+    /// How PostgreSQL's `pg_stat_activity` names us.
+    package var applicationName = "callflow-fast"
+    /// How SQLite waits for the disk (`SQLITE_SYNCHRONOUS`).
+    package var sqliteSynchronous = SQLiteSynchronous.normal
+    /// Names of the PBXs, in the order of `CallRecord.pbx`; what column `pbx` holds.
+    package var pbxNames: [String] = []
+
+    /// The defaults.
+    package init() {}
+}

@@ -1,0 +1,110 @@
+package import CallEngine
+package import Protocols
+
+/// A row of `calls` as it stands in the database; texts are what was stored, by whichever daemon.
+package struct StoredCall: Sendable, Hashable {
+    /// Row id.
+    package var id: CallUUID
+    /// The call's key.
+    package var callID: String
+    /// `inbound`, `outbound`, `unknown`.
+    package var direction: String?
+    /// Who called.
+    package var callerNumber: String?
+    /// Who was called.
+    package var calleeNumber: String?
+    /// `ringing`, `answered`, `finished`, `error`.
+    package var status: String
+    /// PBX time of the start.
+    package var startedAt: Timestamp?
+    /// PBX time of the first answer.
+    package var answeredAt: Timestamp?
+    /// PBX time of the end.
+    package var endedAt: Timestamp?
+    /// When the row was made.
+    package var insertedAt: Timestamp
+    /// When the call last changed.
+    package var updatedAt: Timestamp
+    /// Bitrix24's id of the call.
+    package var bitrixCallID: String?
+    /// How it ended; see `CallOutcome`.
+    package var outcome: String?
+    /// Q.850 cause of the end.
+    package var hangupCause: Int?
+    /// Name of the PBX.
+    package var pbx: String?
+    /// Whether `endedAt` was inferred.
+    package var endedEstimated: Bool
+}
+
+/// A row of `call_events`.
+package struct StoredEvent: Sendable, Hashable {
+    /// Row id; grows with the order of writing.
+    package var id: Int64
+    /// Key of the event's call.
+    package var callID: String
+    /// The stored event type.
+    package var eventType: String
+    /// JSON text as the database gives it (jsonb orders and spaces keys its own way); `nil` for NULL.
+    package var payload: [UInt8]?
+    /// PBX time.
+    package var occurredAt: Timestamp
+    /// Our time.
+    package var insertedAt: Timestamp
+    /// Our time.
+    package var updatedAt: Timestamp
+}
+
+/// A call and what happened to it.
+package struct StoredCallWithEvents: Sendable, Hashable {
+    /// The call's row.
+    package var call: StoredCall
+    /// Its events, oldest first, at most `StoreReads.maximumEvents`.
+    package var events: [StoredEvent]
+}
+
+/// Which calls to list.
+package struct CallFilter: Sendable, Hashable {
+    /// Only calls of this status.
+    package var status: String?
+    /// Only calls of this direction.
+    package var direction: String?
+    /// At most so many.
+    package var limit: Int
+
+    /// All fields; see each.
+    package init(status: String? = nil, direction: String? = nil, limit: Int = 50) {
+        self.status = status
+        self.direction = direction
+        self.limit = limit
+    }
+}
+
+/// Bounds of reading.
+package enum StoreReads {
+    /// Events of one call that are read.
+    package static let maximumEvents = 10_000
+    /// Calls in one list.
+    package static let maximumCalls = 1_000
+    /// Reads waiting for their turn; beyond it `unavailable` is answered at once.
+    package static let maximumWaiting = 64
+}
+
+/// Reads for the API, on connections of their own, never behind the writes.
+///
+/// Used on one loop's thread; completions come on it too, exactly once each, and never before the call
+/// returned.
+package protocol StoreReader: AnyObject {
+    /// How it stands with the database.
+    var state: StoreState { get }
+    /// Begins to connect.
+    func start()
+    /// Calls, newest `started_at` first.
+    func calls(
+        _ filter: CallFilter, completion: @escaping (Result<[StoredCall], StoreError>) -> Void)
+    /// A call with its events, or `nil` when it is not stored.
+    func call(
+        id callID: String, completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void)
+    /// Closes the connection; waiting reads complete as unavailable.
+    func stop()
+}

@@ -1,0 +1,215 @@
+import CallEngine
+import Foundation
+import Logging
+import Protocols
+import Reactor
+import Synchronization
+import Testing
+
+@testable import Connectors
+
+/// Which database a test runs against.
+enum StoreKind: String, CaseIterable, CustomTestStringConvertible, Sendable {
+    case sqlite, postgres
+
+    var testDescription: String { rawValue }
+
+    /// All that this machine has; a missing server is told by `PostgresIsThere`.
+    static var available: [StoreKind] { PostgresCluster.isInstalled ? allCases : [.sqlite] }
+}
+
+/// Log lines of a test, for assertions on what an operator reads.
+final class LogLines: Sendable {
+    private let stored = Mutex<[String]>([])
+
+    var all: [String] { stored.withLock { $0 } }
+
+    func count(containing text: String) -> Int { all.count { $0.contains(text) } }
+
+    fileprivate func add(_ line: String) { stored.withLock { $0.append(line) } }
+
+    var logger: Logger {
+        var logger = Logger(label: "test") { _ in Handler(lines: self) }
+        logger.logLevel = .info
+        return logger
+    }
+
+    private struct Handler: LogHandler {
+        let lines: LogLines
+        var metadata: Logger.Metadata = [:]
+        var logLevel = Logger.Level.info
+
+        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+            get { metadata[key] }
+            set { metadata[key] = newValue }
+        }
+
+        func log(event: LogEvent) {
+            let pairs = (event.metadata ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
+            lines.add((["\(event.level): \(event.message)"] + pairs).joined(separator: " "))
+        }
+    }
+}
+
+/// A loop on the test's own thread with a store, a group commit and a reader.
+final class StoreBench {
+    let url: String
+    let loop: Loop
+    let metrics = Metrics()
+    let log = LogLines()
+    let store: Store
+    let writer: any BatchWriter
+    let commit: GroupCommit
+    let reader: any StoreReader
+    private let temporaryFolder: String?
+
+    /// Makes a store on an empty database.
+    convenience init(_ kind: StoreKind, settings: StoreSettings = StoreBench.quick) throws {
+        switch kind {
+        case .sqlite:
+            let folder = "/tmp/callflow-sqlite-\(UInt64.random(in: 0...UInt64.max))"
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+            try self.init(url: "sqlite:\(folder)/store.sqlite3", settings: settings, temporaryFolder: folder)
+        case .postgres:
+            try self.init(url: PostgresCluster.shared().makeDatabase(), settings: settings)
+        }
+    }
+
+    /// Makes a store on a database that is there.
+    init(url: String, settings: StoreSettings = StoreBench.quick, temporaryFolder: String? = nil) throws {
+        self.url = url
+        self.temporaryFolder = temporaryFolder
+        var configuration = LoopConfiguration()
+        configuration.maximumConnections = 16
+        configuration.receiveBufferCount = 4
+        loop = try Loop(configuration: configuration)
+        store = try Store(
+            location: StoreLocation(databaseURL: url), settings: settings, metrics: metrics,
+            logger: log.logger)
+        writer = store.makeWriter(on: loop)
+        commit = GroupCommit(
+            loop: loop, writer: writer, settings: settings, metrics: metrics, logger: log.logger)
+        reader = store.makeReader(on: loop)
+    }
+
+    deinit {
+        if let temporaryFolder { try? FileManager.default.removeItem(atPath: temporaryFolder) }
+    }
+
+    /// Settings with short waits.
+    static var quick: StoreSettings {
+        var settings = StoreSettings()
+        settings.reconnectInitial = .milliseconds(20)
+        settings.reconnectMaximum = .milliseconds(200)
+        settings.pbxNames = ["main", "branch"]
+        return settings
+    }
+
+    var database: String { String(url.split(separator: "/").last ?? "") }
+
+    /// Runs the loop until `condition` holds; records an issue when it does not in time.
+    func wait(
+        for what: String, within limit: Duration = .seconds(60),
+        sourceLocation: SourceLocation = #_sourceLocation,
+        until condition: () -> Bool
+    ) {
+        let deadline = MonotonicInstant.now() + limit
+        while !condition() {
+            guard MonotonicInstant.now() < deadline else {
+                Issue.record("waited in vain for \(what); log: \(log.all)", sourceLocation: sourceLocation)
+                return
+            }
+            loop.runOnce(maximumWait: .milliseconds(10))
+        }
+    }
+
+    /// Starts writing and reading and waits until both can.
+    func start(sourceLocation: SourceLocation = #_sourceLocation) {
+        commit.start()
+        wait(for: "a connection", sourceLocation: sourceLocation) { commit.state.isConnected }
+        reader.start()
+    }
+
+    /// Waits until everything appended is durable.
+    func settle(sourceLocation: SourceLocation = #_sourceLocation) {
+        wait(for: "all rows to be durable", sourceLocation: sourceLocation) { commit.isIdle }
+    }
+
+    /// Flushes and ends everything.
+    @discardableResult
+    func close(within limit: Duration = .seconds(30)) -> Bool {
+        var complete: Bool?
+        commit.flushAndStop(deadline: .now() + limit) { complete = $0 }
+        wait(for: "the writer to stop") { complete != nil }
+        reader.stop()
+        store.close()
+        loop.stop()
+        return complete ?? false
+    }
+
+    func calls(_ filter: CallFilter = CallFilter()) throws -> [StoredCall] {
+        var answer: Result<[StoredCall], StoreError>?
+        reader.calls(filter) { answer = $0 }
+        wait(for: "a list of calls") { answer != nil }
+        return try #require(answer).get()
+    }
+
+    func call(_ callID: String) throws -> StoredCallWithEvents? {
+        var answer: Result<StoredCallWithEvents?, StoreError>?
+        reader.call(id: callID) { answer = $0 }
+        wait(for: "a call") { answer != nil }
+        return try #require(answer).get()
+    }
+
+    /// Appends an event of texts.
+    func event(
+        _ callID: String, _ type: String = "stasis_start", _ payload: String = "{}", at seconds: Int64 = 0,
+        repair: Bool = false
+    ) {
+        event([UInt8](callID.utf8), [UInt8](type.utf8), [UInt8](payload.utf8), at: seconds, repair: repair)
+    }
+
+    func event(
+        _ callID: [UInt8], _ type: [UInt8], _ payload: [UInt8], at seconds: Int64 = 0, repair: Bool = false
+    ) {
+        callID.withUnsafeBytes { callID in
+            type.withUnsafeBytes { type in
+                payload.withUnsafeBytes { payload in
+                    _ = commit.appendEvent(
+                        callID: callID, type: type, payload: payload, occurredAt: .test(seconds),
+                        insertedAt: .test(seconds + 1), payloadNeedsRepair: repair)
+                }
+            }
+        }
+    }
+}
+
+extension Timestamp {
+    /// 2026-02-04 19:30:00.123456 UTC and so many seconds.
+    static func test(_ seconds: Int64) -> Timestamp {
+        Timestamp(microseconds: 1_770_233_400_123_456 + seconds * 1_000_000)
+    }
+}
+
+extension CallRecord {
+    /// A call of the tests, begun at `seconds`.
+    static func test(
+        _ callID: String, at seconds: Int64 = 0, change: (inout CallRecord) -> Void = { _ in }
+    )
+        -> CallRecord
+    {
+        var record = CallRecord(
+            id: CallUUID(random: UInt64.random(in: 0...UInt64.max), UInt64.random(in: 0...UInt64.max)),
+            startedAt: .test(seconds), insertedAt: .test(seconds))
+        record.callID.set(callID)
+        change(&record)
+        return record
+    }
+}
+
+extension InlineText {
+    /// Takes a text of a test.
+    mutating func set(_ text: String) {
+        _ = [UInt8](text.utf8).withUnsafeBytes { assign($0) }
+    }
+}
