@@ -40,6 +40,7 @@ package enum Metric: Int, CaseIterable, Sendable {
     case crmFinished
     case crmQueued
     case crmDropped
+    case crmSkipped
     // HTTP.
     case httpRequests
     case httpErrors
@@ -94,6 +95,8 @@ package enum Metric: Int, CaseIterable, Sendable {
         case .crmFinished: ("crm_finished_total", "Calls finished in Bitrix24.", false)
         case .crmQueued: ("crm_queued", "CRM steps waiting.", true)
         case .crmDropped: ("crm_dropped_total", "CRM steps given up.", false)
+        case .crmSkipped:
+            ("crm_skipped_total", "Calls not told to the CRM: hidden number or internal.", false)
         case .httpRequests: ("http_requests_total", "HTTP requests answered.", false)
         case .httpErrors: ("http_errors_total", "HTTP requests answered with 4xx or 5xx.", false)
         case .httpConnections: ("http_connections", "HTTP connections open.", true)

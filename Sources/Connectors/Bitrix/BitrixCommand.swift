@@ -1,0 +1,109 @@
+package import CallEngine
+import Protocols
+
+/// The methods that the client calls.
+package enum BitrixMethod: String, Sendable, Hashable, CaseIterable {
+    case register = "telephony.externalcall.register"
+    case finish = "telephony.externalcall.finish"
+}
+
+/// One REST call: a method and its parameters, in order.
+///
+/// As a form body it is a request of its own; ``batchText`` is the same call as a command inside `batch`.
+package struct BitrixCommand: Sendable, Hashable {
+    /// What is called.
+    package var method: BitrixMethod
+    /// The parameters, not yet encoded.
+    package var parameters: [Parameter]
+
+    /// A name and its value.
+    package struct Parameter: Sendable, Hashable {
+        package var name: String
+        package var value: String
+    }
+
+    /// The value of a parameter.
+    package subscript(name: String) -> String? {
+        parameters.first { $0.name == name }?.value
+    }
+
+    /// The body, `application/x-www-form-urlencoded`.
+    package var formBody: [UInt8] {
+        var body: [UInt8] = []
+        query.encode(into: &body)
+        return body
+    }
+
+    /// `method?parameters`, as `batch` wants its commands.
+    package var batchText: String { "\(method.rawValue)?\(query.encoded)" }
+
+    private var query: Query {
+        Query(parameters.map { Query.Item(name: $0.name, value: $0.value) })
+    }
+}
+
+extension BitrixCommand {
+    /// `telephony.externalCall.register`.
+    ///
+    /// - Parameters:
+    ///   - call: The call; its start is sent with an offset, so that the portal's zone does not matter.
+    ///   - facts: The call as the portal shall see it; unchanged in a repeat.
+    ///   - showsCard: Whether the card pops up now.
+    package static func register(
+        _ call: CRMCall, as facts: BitrixCallFacts, showsCard: Bool, configuration: BitrixConfiguration
+    ) -> BitrixCommand {
+        var command = BitrixCommand(method: .register, parameters: [])
+        command.add(facts.user)
+        command.add("PHONE_NUMBER", facts.phoneNumber)
+        command.add("TYPE", String(facts.type.rawValue))
+        command.add("CALL_START_DATE", startDate(call.startedAt))
+        command.add("CRM_CREATE", configuration.createsLead ? "1" : "0")
+        if let source = configuration.source { command.add("CRM_SOURCE", source) }
+        command.add("SHOW", showsCard ? "1" : "0")
+        if let line = facts.lineNumber { command.add("LINE_NUMBER", line) }
+        command.add("EXTERNAL_CALL_ID", externalCallID(of: call, configuration: configuration))
+        return command
+    }
+
+    /// `telephony.externalCall.finish`.
+    ///
+    /// - Parameters:
+    ///   - call: The ended call.
+    ///   - bitrixCallID: The `CALL_ID` that `register` answered.
+    ///   - facts: Type and user of the register.
+    package static func finish(
+        _ call: CRMCall, bitrixCallID: String, as facts: BitrixCallFacts, configuration: BitrixConfiguration
+    ) -> BitrixCommand {
+        let ending = BitrixEnding(of: call, type: facts.type)
+        var command = BitrixCommand(method: .finish, parameters: [])
+        command.add("CALL_ID", bitrixCallID)
+        command.add(facts.user)
+        command.add("DURATION", String(ending.duration))
+        command.add("STATUS_CODE", ending.statusCode)
+        if let reason = ending.failedReason { command.add("FAILED_REASON", reason) }
+        command.add("ADD_TO_CHAT", configuration.addsToChat ? "1" : "0")
+        return command
+    }
+
+    /// `<pbx>-<call id>`: the one handle by which the portal recognises a repeated register.
+    package static func externalCallID(of call: CRMCall, configuration: BitrixConfiguration) -> String {
+        "\(configuration.pbxName)-\(call.callID)"
+    }
+
+    /// `2026-11-22T10:40:32+00:00`: ISO 8601 with a numeric offset; without one the portal's own zone would be
+    /// taken.
+    static func startDate(_ timestamp: Timestamp) -> String {
+        timestamp.formatted(.seconds).dropLast() + "+00:00"
+    }
+
+    private mutating func add(_ name: String, _ value: String) {
+        parameters.append(Parameter(name: name, value: value))
+    }
+
+    private mutating func add(_ user: BitrixUser) {
+        switch user {
+        case .phoneInner(let number): add("USER_PHONE_INNER", number)
+        case .userID(let id): add("USER_ID", String(id))
+        }
+    }
+}

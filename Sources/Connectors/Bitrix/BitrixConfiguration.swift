@@ -1,0 +1,174 @@
+/// Everything the Bitrix24 client may be told.
+package struct BitrixConfiguration: Sendable, Hashable, CustomStringConvertible {
+    /// The portal and the credential.
+    package var webhook: BitrixWebhook
+    /// Put before each call's id in `EXTERNAL_CALL_ID`, since PBX ids are unique on one box only.
+    package var pbxName: String
+    /// Who gets calls without an extension of ours (a call to the company's number that nobody answered,
+    /// for instance).
+    ///
+    /// When not set: the employee that made the webhook, who is the one user sure to exist.
+    package var defaultUserID: Int?
+    /// Whether the portal pops a call's card up at the extension it rings at.
+    ///
+    /// Never done for the default user.
+    package var showsCard = true
+    /// `CRM_CREATE`: whether the portal makes a lead for a number it does not know.
+    ///
+    /// On by default: without it a call of an unknown number leaves a row in the statistics but no trace in the
+    /// CRM, because there is nothing that an activity could be bound to.
+    package var createsLead = true
+    /// `CRM_SOURCE`, a `STATUS_ID` of the portal's sources; the portal's own choice when not set.
+    package var source: String?
+    /// `LINE_NUMBER` for calls whose own line is not known.
+    package var lineNumber: String?
+    /// `ADD_TO_CHAT` of finish; always sent, because the portal's default is documented both ways.
+    package var addsToChat = false
+    /// Whether calls between two extensions are told to the CRM.
+    package var registersInternalCalls = false
+    /// Sent in place of a hidden number; calls of hidden numbers are skipped when not set.
+    package var hiddenNumber: String?
+    /// The most digits that an extension of ours has (the portal's own limit is four).
+    package var maximumExtensionDigits = 4
+
+    /// Requests a second that the portal's bucket loses (2, Enterprise 5).
+    package var requestsPerSecond = 2.0
+    /// Requests that may go out at once after a quiet time.
+    ///
+    /// The portal allows 50 (Enterprise 250); the rest is headroom for other programs behind the same
+    /// address.
+    package var requestBurst = 45.0
+    /// Connections to the portal, and so requests under way at a time.
+    package var maximumConnections = 8
+    /// Calls that are held at a time, between their register and their finish; more are dropped and counted.
+    package var maximumCalls = 50_000
+    /// After this a request counts as having an unknown outcome.
+    ///
+    /// Below the portal's own 60 s.
+    package var requestTimeout: Duration = .seconds(30)
+    /// How often and when a failed step is repeated.
+    package var retry = RetryPolicy()
+
+    /// Bounds of the repeats of one step.
+    package struct RetryPolicy: Sendable, Hashable {
+        /// The most requests for one step, the first included.
+        package var maximumAttempts = 10
+        /// The delay before the second attempt; doubled each time.
+        package var firstDelay: Duration = .seconds(1)
+        /// The longest delay.
+        package var maximumDelay: Duration = .seconds(60)
+
+        /// The defaults.
+        package init() {}
+    }
+
+    /// Who gets the calls that have no extension of ours.
+    package var fallbackUserID: Int { defaultUserID ?? webhook.userID }
+
+    /// The defaults for a webhook.
+    package init(webhook: BitrixWebhook, pbxName: String = "pbx1") {
+        self.webhook = webhook
+        self.pbxName = pbxName
+    }
+
+    /// Portal and settings without the secret.
+    package var description: String {
+        "\(webhook), user \(fallbackUserID), \(requestsPerSecond) requests/s, burst \(requestBurst)"
+    }
+}
+
+extension BitrixConfiguration {
+    /// The environment variables that are read, each with what it means; for `--help` and the README.
+    package static let settings: KeyValuePairs<String, String> = [
+        "BITRIX_WEBHOOK_URL":
+            "https://DOMAIN/rest/USER/TOKEN/ of an incoming webhook with the scopes telephony and crm; absent: CRM off",
+        "BITRIX_ALLOW_HTTP": "1: accept http:// for hosts other than this machine (default 0)",
+        "BITRIX_DEFAULT_USER_ID":
+            "user that gets calls without an extension of ours (default: the webhook's user)",
+        "BITRIX_SHOW": "0|1: pop the card up at the extension that rings (default 1)",
+        "BITRIX_CRM_CREATE": "0|1: make a lead for an unknown number (default 1)",
+        "BITRIX_CRM_SOURCE": "source of such leads, a STATUS_ID of the portal",
+        "BITRIX_LINE_NUMBER": "line named for calls whose own line is not known",
+        "BITRIX_ADD_TO_CHAT": "0|1: note of each call in the chat (default 0)",
+        "BITRIX_INTERNAL_CALLS": "0|1: tell the CRM of calls between extensions (default 0)",
+        "BITRIX_HIDDEN_NUMBER": "number sent for hidden callers (default: such calls are skipped)",
+        "BITRIX_EXTENSION_DIGITS": "most digits of an extension, 1 to 8 (default 4)",
+        "BITRIX_REQUESTS_PER_SECOND": "the portal's allowance (default 2; Enterprise 5)",
+        "BITRIX_REQUEST_BURST": "requests at once after a quiet time (default 45; Enterprise 240)",
+        "BITRIX_MAX_CALLS": "calls held between register and finish (default 50000)",
+    ]
+
+    /// Reads the settings of the environment.
+    ///
+    /// - Parameters:
+    ///   - pbxName: See ``pbxName``.
+    ///   - value: Gives a variable's text; nil or empty is as good as absent.
+    /// - Returns: nil when `BITRIX_WEBHOOK_URL` is absent: the CRM is off.
+    /// - Throws: ``BitrixConfigurationError`` naming the first variable that cannot be used.
+    package init?(
+        pbxName: String = "pbx1", reading value: @escaping (String) -> String?
+    ) throws(BitrixConfigurationError) {
+        let reader = SettingReader(value: value)
+        guard let webhookText = reader.text("BITRIX_WEBHOOK_URL") else { return nil }
+        let allowsPlainHTTP = try reader.flag("BITRIX_ALLOW_HTTP") ?? false
+        self.init(
+            webhook: try BitrixWebhook(webhookText, allowsPlainHTTP: allowsPlainHTTP), pbxName: pbxName)
+        defaultUserID = try reader.integer("BITRIX_DEFAULT_USER_ID", in: 1...Int(Int32.max))
+        showsCard = try reader.flag("BITRIX_SHOW") ?? showsCard
+        createsLead = try reader.flag("BITRIX_CRM_CREATE") ?? createsLead
+        source = reader.text("BITRIX_CRM_SOURCE")
+        lineNumber = reader.text("BITRIX_LINE_NUMBER")
+        addsToChat = try reader.flag("BITRIX_ADD_TO_CHAT") ?? addsToChat
+        registersInternalCalls = try reader.flag("BITRIX_INTERNAL_CALLS") ?? registersInternalCalls
+        hiddenNumber = reader.text("BITRIX_HIDDEN_NUMBER")
+        if let hiddenNumber, PhoneNumber.strippedIsEmpty(hiddenNumber) {
+            throw BitrixConfigurationError(variable: "BITRIX_HIDDEN_NUMBER", problem: "has no digits")
+        }
+        maximumExtensionDigits =
+            try reader.integer("BITRIX_EXTENSION_DIGITS", in: 1...8) ?? maximumExtensionDigits
+        requestsPerSecond =
+            try reader.number("BITRIX_REQUESTS_PER_SECOND", in: 0.01...100_000) ?? requestsPerSecond
+        requestBurst = try reader.number("BITRIX_REQUEST_BURST", in: 1...100_000) ?? requestBurst
+        maximumCalls = try reader.integer("BITRIX_MAX_CALLS", in: 1...1_000_000) ?? maximumCalls
+    }
+}
+
+/// Reads typed settings; the error names the variable.
+private struct SettingReader {
+    let value: (String) -> String?
+
+    func text(_ variable: String) -> String? {
+        guard let text = value(variable), !text.isEmpty else { return nil }
+        return text
+    }
+
+    func flag(_ variable: String) throws(BitrixConfigurationError) -> Bool? {
+        guard let text = text(variable) else { return nil }
+        switch text.lowercased() {
+        case "1", "true", "yes", "on": return true
+        case "0", "false", "no", "off": return false
+        default: throw BitrixConfigurationError(variable: variable, problem: "must be 0 or 1")
+        }
+    }
+
+    func integer(_ variable: String, in range: ClosedRange<Int>) throws(BitrixConfigurationError) -> Int? {
+        guard let text = text(variable) else { return nil }
+        guard let number = Int(text), range.contains(number) else {
+            throw BitrixConfigurationError(
+                variable: variable,
+                problem: "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
+        }
+        return number
+    }
+
+    func number(_ variable: String, in range: ClosedRange<Double>) throws(BitrixConfigurationError) -> Double?
+    {
+        guard let text = text(variable) else { return nil }
+        guard let number = Double(text), range.contains(number) else {
+            throw BitrixConfigurationError(
+                variable: variable,
+                problem: "must be a number from \(range.lowerBound) to \(range.upperBound)")
+        }
+        return number
+    }
+}
