@@ -1,0 +1,117 @@
+package import CallEngine
+package import Protocols
+
+/// How one link to the outside stands, in words that an operator understands.
+package struct LinkStatus: Sendable, Equatable {
+    /// How serious it is; decides the colour, never alone the meaning.
+    package enum State: String, Sendable, CaseIterable {
+        /// Works.
+        case ok
+        /// Not wanted: not set up.
+        case off
+        /// Works in part, or is being tried again and nothing is lost yet.
+        case warn
+        /// Does not work.
+        case error
+    }
+
+    /// What it leads to: `PBX moscow`, `Database`, `Bitrix24`.
+    package var name: String
+    /// How serious it is.
+    package var state: State
+    /// What is so or what is wrong, in plain words and without secrets.
+    package var text: String
+
+    /// Takes the parts.
+    package init(name: String, state: State, text: String) {
+        self.name = name
+        self.state = state
+        self.text = text
+    }
+}
+
+/// How all links stand at one moment.
+package struct HealthSnapshot: Sendable, Equatable {
+    /// One for each PBX of the configuration, in its order; empty in mock mode.
+    package var pbxs: [LinkStatus]
+    /// The database, as writers and readers see it.
+    package var database: LinkStatus
+    /// The CRM; `off` when none is set up.
+    package var crm: LinkStatus
+
+    /// Takes the parts.
+    package init(pbxs: [LinkStatus], database: LinkStatus, crm: LinkStatus) {
+        self.pbxs = pbxs
+        self.database = database
+        self.crm = crm
+    }
+
+    /// Whether there is a PBX and every one is connected.
+    package var isARIConnected: Bool { !pbxs.isEmpty && pbxs.allSatisfy { $0.state == .ok } }
+
+    /// Whether rows can be written and read.
+    package var isDatabaseWorking: Bool { database.state == .ok }
+}
+
+/// An event made up by a person, from `POST /api/test/events`.
+package struct TestEvent: Sendable, Equatable {
+    /// The call's key; 1 to 255 characters, no control characters.
+    package var callID: String
+    /// The stored event type, `stasis_start` for instance; 1 to 255 characters.
+    package var eventType: String
+    /// The event's `payload`: the bytes of a JSON object, valid and bounded; `{}` when none was given.
+    package var payload: [UInt8]
+
+    /// Takes the parts.
+    package init(callID: String, eventType: String, payload: [UInt8]) {
+        self.callID = callID
+        self.eventType = eventType
+        self.payload = payload
+    }
+}
+
+/// What became of a test event.
+package enum TestEventOutcome: Sendable, Equatable {
+    /// It goes the way of a real event.
+    case accepted
+    /// It was not taken; the text says why.
+    case refused(String)
+}
+
+/// What the API asks the rest of the daemon.
+///
+/// All calls come on the API's loop and must not block.
+package protocol APIEnvironment: AnyObject {
+    /// The wall clock.
+    var now: Timestamp { get }
+    /// How all links stand.
+    var health: HealthSnapshot { get }
+    /// Events received since the start.
+    var totalEvents: Int { get }
+    /// Events received since the start by stored type, types never seen left out.
+    var eventsPerType: [(name: String, count: Int)] { get }
+    /// Names of the PBXs, in the order of `CallRecord.pbx`.
+    var pbxNames: [String] { get }
+    /// Reads calls and events back from the database.
+    var store: any StoreReader { get }
+
+    /// Calls `body` with each call that the engine knows, in any order, until it returns false; some of them
+    /// may have ended just now.
+    func forEachLiveCall(_ body: (CallRecord) -> Bool)
+    /// The call with this key when the engine knows it.
+    func liveCall(callID: String) -> CallRecord?
+    /// Feeds an event in as if a PBX had sent it.
+    func inject(_ event: TestEvent) -> TestEventOutcome
+    /// Sets gauges that are computed when asked for, and appends further lines in the Prometheus text format.
+    func appendMetrics(to output: inout [UInt8])
+}
+
+extension APIEnvironment {
+    /// Nothing to add.
+    package func appendMetrics(to output: inout [UInt8]) {}
+}
+
+extension CallRecord {
+    /// Whether the call has not ended.
+    var isActive: Bool { status == .ringing || status == .answered }
+}

@@ -1,0 +1,157 @@
+import CallEngine
+package import Logging
+import Protocols
+package import Reactor
+
+/// The REST API, the live stream, the page and the metrics, on one loop's HTTP server.
+///
+///     GET  /                 the live page            GET  /api/calls?status=&direction=&limit=
+///     GET  /health                                    GET  /api/calls/:call_id
+///     GET  /metrics                                   GET  /api/stats
+///     GET  /api/stream       Server-Sent Events       POST /api/test/events
+///
+/// Nothing here blocks: the database is read through `StoreReader`, and the engine through copies.
+package final class APIService: HTTPService {
+    /// Calls listed when no `limit` is given.
+    package static let defaultLimit = 50
+    /// The largest `limit`.
+    package static let maximumLimit = 1000
+
+    let environment: any APIEnvironment
+    let metrics: Metrics
+    let logger: Logger
+    let testEventScanner = JSONFieldScanner(testEventPlan, maximumDepth: maximumTestEventDepth)
+    /// The stream's hub; started by `start()`.
+    package let stream: LiveStream
+
+    /// Makes a service; `start()` begins the live stream's clock.
+    package init(loop: Loop, environment: any APIEnvironment, metrics: Metrics, logger: Logger) {
+        self.environment = environment
+        self.metrics = metrics
+        self.logger = logger
+        stream = LiveStream(loop: loop, environment: environment, metrics: metrics)
+    }
+
+    /// Starts sampling events per second and sending to the stream's clients.
+    package func start() { stream.start() }
+
+    /// Ends the streams and stops sampling.
+    package func stop() { stream.stop() }
+
+    /// A known path.
+    private enum Route {
+        case page, health, metrics, stats, calls, stream, testEvents
+        case call(String)
+    }
+
+    package func handle(_ request: HTTPRequest, _ exchange: HTTPExchange) {
+        guard let route = Self.route(request.path) else { return exchange.respondError(404) }
+        let isRead = request.method == "GET" || request.method == "HEAD"
+        if case .testEvents = route {
+            guard request.method == "POST" else { return refuseMethod(exchange, allowed: "POST") }
+            return postTestEvent(request, exchange)
+        }
+        guard isRead else { return refuseMethod(exchange, allowed: "GET, HEAD") }
+        switch route {
+        case .page: page(exchange)
+        case .health: health(exchange)
+        case .metrics: renderMetrics(exchange)
+        case .stats: stats(exchange)
+        case .calls: listCalls(request, exchange)
+        case .call(let callID): showCall(callID, exchange)
+        case .stream: stream.join(exchange, isHead: request.method == "HEAD")
+        case .testEvents: break
+        }
+    }
+
+    /// Finds the route; one slash at the end is passed over, as the old daemon did.
+    ///
+    /// A call id is all that follows `/api/calls/`: ids may hold slashes (`PJSIP/101-00000001`).
+    private static func route(_ path: String) -> Route? {
+        let calls = "/api/calls/"
+        if path.hasPrefix(calls), path.utf8.count > calls.utf8.count {
+            return .call(String(path.dropFirst(calls.count)))
+        }
+        var path = path[...]
+        if path.hasSuffix("/"), path.utf8.count > 1 { path.removeLast() }
+        switch path {
+        case "/": return .page
+        case "/health": return .health
+        case "/metrics": return .metrics
+        case "/api/stats": return .stats
+        case "/api/calls": return .calls
+        case "/api/stream": return .stream
+        case "/api/test/events": return .testEvents
+        default: return nil
+        }
+    }
+
+    // MARK: - Answers
+
+    private func refuseMethod(_ exchange: HTTPExchange, allowed: String) {
+        exchange.respondError(405, fields: [("Allow", allowed)] + Self.apiFields)
+    }
+
+    /// What every API answer carries: live facts are not to be kept, and are nothing but what they say.
+    static let apiFields = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+
+    func respond(_ exchange: HTTPExchange, status: Int = 200, json: [UInt8]) {
+        exchange.respond(status: status, fields: Self.apiFields, body: json, contentType: HTTPAnswer.jsonType)
+    }
+
+    /// Answers `{"error":"…"}`.
+    func refuse(_ exchange: HTTPExchange, status: Int, _ text: String) {
+        var json: [UInt8] = []
+        JSONText.object(to: &json) { $0.field("error", text) }
+        respond(exchange, status: status, json: json)
+    }
+
+    private func page(_ exchange: HTTPExchange) {
+        exchange.respond(
+            status: 200,
+            fields: [
+                ("Content-Security-Policy", LivePage.contentSecurityPolicy),
+                ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"),
+                ("Cache-Control", "no-cache"),
+            ], body: LivePage.bytes, contentType: "text/html; charset=utf-8")
+    }
+
+    private func health(_ exchange: HTTPExchange) {
+        let health = environment.health
+        var json: [UInt8] = []
+        JSONText.object(to: &json) {
+            $0.field("status", "ok")
+            $0.field("db", health.isDatabaseWorking ? "ok" : "error")
+            $0.field("ari_connection", health.isARIConnected ? "connected" : "disconnected")
+            $0.field("timestamp", environment.now)
+        }
+        respond(exchange, json: json)
+    }
+
+    private func renderMetrics(_ exchange: HTTPExchange) {
+        var text: [UInt8] = []
+        // First, since it may set gauges.
+        environment.appendMetrics(to: &text)
+        metrics.renderPrometheus(into: &text)
+        exchange.respond(
+            status: 200, fields: Self.apiFields, body: text,
+            contentType: "text/plain; version=0.0.4; charset=utf-8")
+    }
+
+    private func stats(_ exchange: HTTPExchange) {
+        var json: [UInt8] = []
+        JSONText.object(to: &json) {
+            $0.field("total_events", environment.totalEvents)
+            $0.object("events_per_type") { types in
+                for (name, count) in environment.eventsPerType { types.field(name, count) }
+            }
+            $0.object("events_per_call") { calls in
+                environment.forEachLiveCall { record in
+                    if record.isActive { calls.field(record.callID.string, Int(record.eventCount)) }
+                    return true
+                }
+            }
+        }
+        respond(exchange, json: json)
+    }
+}
