@@ -1,7 +1,7 @@
 public import Protocols
 
 /// Which way a call goes, seen from the company.
-public enum CallDirection: UInt8, Sendable, CaseIterable {
+public enum CallDirection: UInt8, Sendable, CaseIterable, BitwiseCopyable {
     case unknown, inbound, outbound
 
     /// The word the tables and the API use.
@@ -18,7 +18,7 @@ public enum CallDirection: UInt8, Sendable, CaseIterable {
 ///
 ///     ringing ──Up──▶ answered ──last channel gone──▶ finished
 ///        └──────────────last channel gone───────────────▲
-public enum CallStatus: UInt8, Sendable, CaseIterable {
+public enum CallStatus: UInt8, Sendable, CaseIterable, BitwiseCopyable {
     case ringing, answered, finished, error
 
     /// The word the tables and the API use.
@@ -33,7 +33,7 @@ public enum CallStatus: UInt8, Sendable, CaseIterable {
 }
 
 /// How a call ended, for people and the CRM; `none` while it lives.
-public enum CallOutcome: UInt8, Sendable, CaseIterable {
+public enum CallOutcome: UInt8, Sendable, CaseIterable, BitwiseCopyable {
     case none, answered, abandoned, noAnswer, busy, rejected, cancelled, numberInvalid, unavailable,
         congestion, failed, lost
 
@@ -57,7 +57,7 @@ public enum CallOutcome: UInt8, Sendable, CaseIterable {
 }
 
 /// A random (version 4) UUID as two words; the `id` of a call's row.
-public struct CallUUID: Hashable, Sendable {
+public struct CallUUID: Hashable, Sendable, BitwiseCopyable {
     /// Bytes 0–7, big-endian.
     public var high: UInt64
     /// Bytes 8–15, big-endian.
@@ -99,9 +99,9 @@ public struct CallUUID: Hashable, Sendable {
 ///
 /// 256 bytes, trivially copyable, so that the registry publishes it word by word. Texts longer than their
 /// inline room are cut here, marked in `flags`, and kept whole by the shard that owns the call.
-public struct CallRecord: Sendable {
+public struct CallRecord: Sendable, BitwiseCopyable {
     /// Marks on a record.
-    public struct Flags: OptionSet, Sendable {
+    public struct Flags: OptionSet, Sendable, BitwiseCopyable {
         /// The bits.
         public let rawValue: UInt8
         /// Takes bits.

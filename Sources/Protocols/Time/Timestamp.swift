@@ -2,7 +2,7 @@
 ///
 /// That is what an ARI event's `timestamp` and a database column can hold; nothing in the product needs
 /// finer. Reading and writing of text stand in the extensions beside this file.
-public struct Timestamp: Hashable, Comparable, Sendable {
+public struct Timestamp: Hashable, Comparable, Sendable, BitwiseCopyable {
     /// Microseconds since 1970-01-01T00:00:00 UTC; negative before.
     public var microseconds: Int64
 

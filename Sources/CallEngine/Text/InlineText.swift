@@ -2,7 +2,7 @@
 ///
 /// Holds up to `capacity` bytes of UTF-8; whoever stores a longer text keeps the whole elsewhere and marks
 /// the record (see `CallRecord.Flags.longTexts`). `capacity` is at most 255.
-public struct InlineText<let capacity: Int>: Sendable {
+public struct InlineText<let capacity: Int>: Sendable, BitwiseCopyable {
     private var length: UInt8 = 0
     private var storage = InlineArray<capacity, UInt8>(repeating: 0)
 
@@ -36,6 +36,14 @@ public struct InlineText<let capacity: Int>: Sendable {
     /// The text as a String (bytes that are no UTF-8 become U+FFFD).
     public var string: String {
         withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
+    }
+
+    /// Whether both hold the same bytes.
+    @inline(__always)
+    public static func == (left: Self, right: Self) -> Bool {
+        guard left.length == right.length else { return false }
+        for index in 0..<Int(left.length) where left.storage[index] != right.storage[index] { return false }
+        return true
     }
 
     /// How many of `bytes` fit in `limit` without cutting a UTF-8 sequence in two.
