@@ -1,1 +1,1 @@
-print("callflow-fast")
+print("x")

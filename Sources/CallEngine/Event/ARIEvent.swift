@@ -35,7 +35,7 @@ public struct ARIText: Sendable, BitwiseCopyable {
 
     private func withUnescaped<R>(_ raw: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> R) -> R {
         var unescaped: [UInt8] = []
-        JSONText.unescape(raw, into: &unescaped)
+        JSONText.unescape(raw.bytes, into: &unescaped)
         return unescaped.withUnsafeBytes(body)
     }
 

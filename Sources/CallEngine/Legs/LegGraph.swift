@@ -37,7 +37,6 @@ public struct LegGraph: ~Copyable {
         /// Channels and merged calls that point here; the slot is freed at 0.
         var references: UInt32 = 0
         var openLegs: UInt16 = 0
-        var rootHungUp = false
     }
 
     /// What ended and is to be forgotten after `linger`.
@@ -114,7 +113,8 @@ public struct LegGraph: ~Copyable {
                 placement = Placement(key: reported)
                 placement.callID = event.channel.linkedID
             } else {
-                let target = survivor(of: findCall(reported) ?? makeCall(reported, root: channels[slot].key.hash))
+                let target = survivor(
+                    of: findCall(reported) ?? makeCall(reported, root: channels[slot].key.hash))
                 if target != call {
                     placement = Placement(key: calls[target].key)
                     placement.mergedCall = calls[call].key
@@ -143,6 +143,8 @@ public struct LegGraph: ~Copyable {
             channels[slot].isDialed = true
         case .channelDestroyed:
             close(slot, call, now, &placement)
+        case .stasisStart:
+            reopen(slot, call, &placement)
         case .stasisEnd:
             if channels[slot].hangupRequested || subscription == .applicationOnly {
                 close(slot, call, now, &placement)
@@ -151,11 +153,7 @@ public struct LegGraph: ~Copyable {
             break
         }
         let isRoot = calls[call].root == channels[slot].key.hash
-        if isRoot {
-            placement.changes.insert(.isRoot)
-            if channels[slot].hangupRequested || !channels[slot].isOpen { calls[call].rootHungUp = true }
-        }
-        if calls[call].rootHungUp { placement.changes.insert(.rootHungUp) }
+        if isRoot { placement.changes.insert(.isRoot) }
         if channels[slot].isDialed { placement.changes.insert(.isDialed) }
         placement.openLegs = calls[call].openLegs
     }
@@ -170,6 +168,15 @@ public struct LegGraph: ~Copyable {
             forgetLater(.call(hash: calls[call].key.hash, slot: UInt32(call)), now)
         }
         forgetLater(.channel(hash: channels[slot].key.hash, slot: UInt32(slot)), now)
+    }
+
+    /// A channel that left the application and comes back was not at its end.
+    private mutating func reopen(_ slot: Int, _ call: Int, _ placement: inout Placement) {
+        guard !channels[slot].isOpen else { return }
+        channels[slot].isOpen = true
+        channels[slot].hangupRequested = false
+        calls[call].openLegs &+= 1
+        placement.changes.insert(.legOpened)
     }
 
     // MARK: New channels
@@ -201,7 +208,7 @@ public struct LegGraph: ~Copyable {
             if known == nil || placement.openLegs == 0 { placement.changes.insert(.callEnded) }
             return placement
         }
-        guard channels.count < maximumChannels else {
+        guard channels.count < maximumChannels, !Self.isTechnical(event.channel.name, payload) else {
             placement.changes.insert(.untracked)
             return placement
         }
@@ -214,11 +221,23 @@ public struct LegGraph: ~Copyable {
         calls[call].openLegs &+= 1
         placement.changes.insert(.legOpened)
         if calls[call].root == channelKey.hash { placement.changes.insert(.isRoot) }
-        if calls[call].rootHungUp { placement.changes.insert(.rootHungUp) }
         if channel.isDialed { placement.changes.insert(.isDialed) }
         placement.openLegs = calls[call].openLegs
         return placement
     }
+
+    /// Channels that carry media or listen, and are no party of a call: snoops, external media, the announcers and
+    /// recorders of conferences and bridges.
+    private static func isTechnical(_ name: ARIText, _ payload: UnsafeRawBufferPointer) -> Bool {
+        name.withBytes(in: payload) { name in
+            technicalNames.contains { prefix in name.starts(with: prefix.bytes) }
+        }
+    }
+
+    private static let technicalNames: [StaticString] = [
+        "Snoop/", "UnicastRTP/", "AudioSocket/", "WebSocket/", "Announcer/", "Recorder/", "CBAnn/", "CBRec/",
+        "Surrogate/", "Message/",
+    ]
 
     /// Without `channelvars` in ari.conf a dialled leg has no linkedid; `Dial` names who dials it.
     private func dialingCall(_ event: ARIEvent, _ payload: UnsafeRawBufferPointer) -> Int? {
@@ -290,7 +309,9 @@ public struct LegGraph: ~Copyable {
     }
 
     private mutating func forgetCall(_ hash: UInt64, _ slot: Int) {
-        guard let found = calls.find(hash, where: { $0.pointee.key.hash == hash }), found == slot else { return }
+        guard let found = calls.find(hash, where: { $0.pointee.key.hash == hash }), found == slot else {
+            return
+        }
         freeIfUnreferenced(slot)
     }
 
@@ -311,11 +332,11 @@ public struct LegGraph: ~Copyable {
         channels.find(hash, where: { $0.pointee.key.hash == hash }) == slot
     }
 
-    private func findChannel(_ key: borrowing ChannelKey) -> Int? {
+    private func findChannel(_ key: ChannelKey) -> Int? {
         channels.find(key.hash) { $0.pointee.key == key }
     }
 
-    private func findCall(_ key: borrowing CallKey) -> Int? {
+    private func findCall(_ key: CallKey) -> Int? {
         calls.find(key.hash) { $0.pointee.key == key }
     }
 

@@ -16,10 +16,9 @@ public struct Placement: Sendable, BitwiseCopyable {
         public static let isRoot = Changes(rawValue: 8)
         /// The event's channel was dialled, so its context and numbers are not the caller's.
         public static let isDialed = Changes(rawValue: 16)
-        /// The root channel is gone or was asked to hang up, by this event or before.
-        public static let rootHungUp = Changes(rawValue: 32)
-        /// The table of channels is full: the event is stored, its legs are not followed.
-        public static let untracked = Changes(rawValue: 64)
+        /// No leg of a call (a snoop, external media), or the table of channels is full: the event is stored, no
+        /// call begins with it.
+        public static let untracked = Changes(rawValue: 32)
     }
 
     /// The call.

@@ -96,7 +96,8 @@ public final class CallRegistry: Sendable {
             }
             var last: UInt64 = 0
             withUnsafeMutableBytes(of: &last) {
-                $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[((Self.wordsPerRecord - 1) * 8)...]))
+                $0.copyMemory(
+                    from: UnsafeRawBufferPointer(rebasing: bytes[((Self.wordsPerRecord - 1) * 8)...]))
             }
             words[Self.wordsPerRecord].store(last, ordering: .relaxed)
         }
@@ -198,7 +199,8 @@ public final class CallRegistry: Sendable {
             let tag = shared.tags[position].load(ordering: .acquiring)
             guard tag > Self.removed else { continue }
             let slot = Int(shared.slots[position].load(ordering: .relaxed))
-            guard let record = read(slot: slot), shared.tags[position].load(ordering: .acquiring) == tag else {
+            guard let record = read(slot: slot), shared.tags[position].load(ordering: .acquiring) == tag
+            else {
                 continue
             }
             if !body(record) { return }

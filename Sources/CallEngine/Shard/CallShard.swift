@@ -29,6 +29,9 @@ public struct CallShard: ~Copyable {
         public var refused = 0
         /// Calls that have not ended.
         public var active: Int { started - finished }
+
+        /// Nothing yet.
+        public init() {}
     }
 
     /// What readers on other threads see.
@@ -72,14 +75,19 @@ public struct CallShard: ~Copyable {
         if let known = find(placement.key) {
             slot = known
         } else {
-            guard event.kind == .stasisStart || placement.changes.contains(.legOpened) else { return }
+            guard event.kind == .stasisStart || placement.changes.contains(.legOpened),
+                !placement.changes.contains(.untracked)
+            else { return }
             guard let made = begin(event, payload, placement, pbx, time, receivedAt) else { return }
             slot = made
         }
         calls[slot].record.eventCount &+= 1
         calls[slot].record.openLegs = placement.openLegs
         touch(slot)
-        guard calls[slot].record.status != .finished else { return }
+        guard calls[slot].record.status != .finished else {
+            extendEnd(slot, placement, time, receivedAt)
+            return
+        }
         learn(slot, event, payload, placement)
         switch event.kind {
         case .channelStateChange:
@@ -89,14 +97,16 @@ public struct CallShard: ~Copyable {
         default:
             break
         }
-        if placement.changes.contains(.rootHungUp) { calls[slot].rootHungUpFirst = true }
+        noteEnd(slot, event, placement)
         register(slot, isLast: false, &actions)
         if placement.changes.contains(.callEnded) { finish(slot, at: time, now, &actions) }
         if calls[slot].needsSave { calls[slot].record.updatedAt = receivedAt }
     }
 
     /// Ends a call whose end was not seen: the PBX no longer lists any of its channels.
-    public mutating func endUnseen(_ key: CallKey, at time: Timestamp, now: UInt64, actions: inout [CRMAction]) {
+    public mutating func endUnseen(
+        _ key: CallKey, at time: Timestamp, now: UInt64, actions: inout [CRMAction]
+    ) {
         guard let slot = find(key), calls[slot].record.status != .finished else { return }
         calls[slot].record.flags.insert(.estimatedEnd)
         calls[slot].record.openLegs = 0
@@ -105,7 +115,9 @@ public struct CallShard: ~Copyable {
     }
 
     /// Marks a call as having become part of an older one, and ends it.
-    public mutating func becamePart(_ key: CallKey, at time: Timestamp, now: UInt64, actions: inout [CRMAction]) {
+    public mutating func becamePart(
+        _ key: CallKey, at time: Timestamp, now: UInt64, actions: inout [CRMAction]
+    ) {
         guard let slot = find(key), calls[slot].record.status != .finished else { return }
         calls[slot].record.flags.insert(.merged)
         calls[slot].record.openLegs = 0
@@ -180,6 +192,7 @@ public struct CallShard: ~Copyable {
     ) {
         switch event.kind {
         case .dial:
+            if placement.changes.contains(.isRoot) { calls[slot].rootIsDialed = true }
             learnDial(slot, event, payload)
             return
         case .channelVarset:
@@ -224,6 +237,37 @@ public struct CallShard: ~Copyable {
             if name.elementsEqual("intNum".utf8) { set(direction: .outbound, slot) }
             if name.elementsEqual("extNum".utf8) { set(direction: .inbound, slot) }
         }
+    }
+
+    /// Remembers the first sign of the end.
+    private mutating func noteEnd(_ slot: Int, _ event: ARIEvent, _ placement: Placement) {
+        guard calls[slot].endedBy == .nobody else { return }
+        let isRoot = placement.changes.contains(.isRoot)
+        switch event.kind {
+        case .channelHangupRequest:
+            if event.isSoftHangup {
+                if isRoot { calls[slot].endedBy = .system }
+            } else {
+                calls[slot].endedBy = isRoot ? .root : .otherLeg
+            }
+        case .channelDestroyed, .stasisEnd:
+            if isRoot, placement.changes.contains(.legClosed) { calls[slot].endedBy = .root }
+        default:
+            break
+        }
+    }
+
+    /// A call that ended, and whose channel came back into the application, ends again, later.
+    private mutating func extendEnd(
+        _ slot: Int, _ placement: Placement, _ time: Timestamp, _ receivedAt: Timestamp
+    ) {
+        guard placement.changes.contains(.callEnded), let endedAt = calls[slot].record.endedAt,
+            time > endedAt,
+            !calls[slot].record.flags.contains(.merged)
+        else { return }
+        calls[slot].record.endedAt = time
+        calls[slot].record.updatedAt = receivedAt
+        calls[slot].needsSave = true
     }
 
     private mutating func set(direction: CallDirection, _ slot: Int) {
@@ -271,7 +315,8 @@ public struct CallShard: ~Copyable {
         counters.answered += 1
     }
 
-    private mutating func finish(_ slot: Int, at time: Timestamp, _ now: UInt64, _ actions: inout [CRMAction]) {
+    private mutating func finish(_ slot: Int, at time: Timestamp, _ now: UInt64, _ actions: inout [CRMAction])
+    {
         // The PBX clock may run backwards between legs; a call never ends before it began or was answered.
         let earliest = calls[slot].record.answeredAt ?? calls[slot].record.startedAt
         calls[slot].record.endedAt = max(time, earliest)
@@ -293,6 +338,7 @@ public struct CallShard: ~Copyable {
         guard !calls[slot].isRegistered else { return }
         if isLast {
             guard !calls[slot].record.flags.contains(.merged) else { return }
+            guard calls[slot].record.direction != .unknown || !calls[slot].rootIsDialed else { return }
         } else {
             switch calls[slot].record.direction {
             case .unknown: return
@@ -309,8 +355,10 @@ public struct CallShard: ~Copyable {
         let long = record.flags.contains(.longTexts) ? longTexts[slot] : nil
         return CRMCall(
             callID: long?.callID ?? record.callID.string, direction: record.direction,
-            callerNumber: record.callerNumber.isEmpty ? nil : long?.callerNumber ?? record.callerNumber.string,
-            calleeNumber: record.calleeNumber.isEmpty ? nil : long?.calleeNumber ?? record.calleeNumber.string,
+            callerNumber: record.callerNumber.isEmpty
+                ? nil : long?.callerNumber ?? record.callerNumber.string,
+            calleeNumber: record.calleeNumber.isEmpty
+                ? nil : long?.calleeNumber ?? record.calleeNumber.string,
             startedAt: record.startedAt, answeredAt: record.answeredAt, endedAt: record.endedAt,
             outcome: record.outcome, hangupCause: record.hangupCause)
     }

@@ -16,6 +16,17 @@ enum DialStatus: UInt8, BitwiseCopyable {
     }
 }
 
+/// Who ended a call, as far as the first sign of the end tells.
+enum EndedBy: UInt8, BitwiseCopyable {
+    case nobody
+    /// The root channel hung up, or went without a word.
+    case root
+    /// Another leg hung up.
+    case otherLeg
+    /// A soft hang-up of the root: the dialplan or an application ended it.
+    case system
+}
+
 /// A call as its shard keeps it: the public record and what only the shard needs.
 ///
 ///     ringing    any leg Up, or a leg that is Up enters a talking bridge → answered; last leg gone → finished
@@ -31,7 +42,9 @@ struct CallState: BitwiseCopyable {
     /// `StasisStart` or another authoritative event set the numbers.
     var numbersAreFinal = false
     var isRegistered = false
-    var rootHungUpFirst = false
+    var endedBy = EndedBy.nobody
+    /// The root channel was dialled: a leg that an application originated, no customer's call of its own.
+    var rootIsDialed = false
     /// Changed since it was last given to the store.
     var needsSave = false
     /// On the list of touched slots.
@@ -67,6 +80,10 @@ struct CallState: BitwiseCopyable {
         case .unavailable: return .unavailable
         case .answer, .none, .busy, .declined, .cancel: break
         }
-        return rootHungUpFirst || record.hangupCause == 16 || record.hangupCause == 26 ? early : .failed
+        switch endedBy {
+        case .root: return early
+        case .system: return record.direction == .outbound ? .failed : .noAnswer
+        case .otherLeg, .nobody: return record.hangupCause == 16 || record.hangupCause == 26 ? early : .failed
+        }
     }
 }

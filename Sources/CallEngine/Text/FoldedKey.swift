@@ -22,7 +22,8 @@ public struct FoldedKey<let capacity: Int>: Sendable, BitwiseCopyable {
         }
     }
 
-    private static func folded(_ bytes: UnsafeRawBufferPointer, _ hash: UInt64, _ hasher: TextHash) -> [UInt8] {
+    private static func folded(_ bytes: UnsafeRawBufferPointer, _ hash: UInt64, _ hasher: TextHash) -> [UInt8]
+    {
         let kept = InlineText<capacity>.fittingLength(of: bytes, limit: capacity - 33)
         let rest = hasher(UnsafeRawBufferPointer(rebasing: bytes[kept...]))
         var folded: [UInt8] = Array(bytes[..<kept])

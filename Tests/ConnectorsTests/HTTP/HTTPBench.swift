@@ -18,33 +18,6 @@ enum HTTPDrivers {
     }()
 }
 
-/// Keeps log lines for a test to look at.
-final class LogLines: Sendable {
-    private let kept = Mutex<[String]>([])
-
-    var lines: [String] { kept.withLock { $0 } }
-
-    func add(_ line: String) { kept.withLock { $0.append(line) } }
-
-    var logger: Logger { Logger(label: "test") { _ in Handler(lines: self) } }
-
-    private struct Handler: LogHandler {
-        let lines: LogLines
-        var metadata: Logger.Metadata = [:]
-        var logLevel: Logger.Level = .debug
-
-        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-            get { metadata[key] }
-            set { metadata[key] = newValue }
-        }
-
-        func log(event: LogEvent) {
-            let details = (event.metadata ?? [:]).map { "\($0)=\($1)" }.sorted().joined(separator: " ")
-            lines.add("\(event.level) \(event.message) \(details)")
-        }
-    }
-}
-
 /// A service made of a closure, which also keeps what it was asked.
 final class ClosureService: HTTPService {
     private(set) var requests: [HTTPRequest] = []

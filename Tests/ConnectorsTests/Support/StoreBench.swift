@@ -18,39 +18,6 @@ enum StoreKind: String, CaseIterable, CustomTestStringConvertible, Sendable {
     static var available: [StoreKind] { PostgresCluster.isInstalled ? allCases : [.sqlite] }
 }
 
-/// Log lines of a test, for assertions on what an operator reads.
-final class LogLines: Sendable {
-    private let stored = Mutex<[String]>([])
-
-    var all: [String] { stored.withLock { $0 } }
-
-    func count(containing text: String) -> Int { all.count { $0.contains(text) } }
-
-    fileprivate func add(_ line: String) { stored.withLock { $0.append(line) } }
-
-    var logger: Logger {
-        var logger = Logger(label: "test") { _ in Handler(lines: self) }
-        logger.logLevel = .info
-        return logger
-    }
-
-    private struct Handler: LogHandler {
-        let lines: LogLines
-        var metadata: Logger.Metadata = [:]
-        var logLevel = Logger.Level.info
-
-        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
-            get { metadata[key] }
-            set { metadata[key] = newValue }
-        }
-
-        func log(event: LogEvent) {
-            let pairs = (event.metadata ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
-            lines.add((["\(event.level): \(event.message)"] + pairs).joined(separator: " "))
-        }
-    }
-}
-
 /// A loop on the test's own thread with a store, a group commit and a reader.
 final class StoreBench {
     let url: String
@@ -116,7 +83,7 @@ final class StoreBench {
         let deadline = MonotonicInstant.now() + limit
         while !condition() {
             guard MonotonicInstant.now() < deadline else {
-                Issue.record("waited in vain for \(what); log: \(log.all)", sourceLocation: sourceLocation)
+                Issue.record("waited in vain for \(what); log: \(log.lines)", sourceLocation: sourceLocation)
                 return
             }
             loop.runOnce(maximumWait: .milliseconds(10))

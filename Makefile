@@ -1,0 +1,41 @@
+# The everyday commands; `make help` lists them. CI calls the same ones (.ci/run).
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+FILTER ?=
+SANITIZE ?=
+BINARY := .build/release/callflow-fast
+SOURCES := Sources Tests Benchmarks/Sources Package.swift Benchmarks/Package.swift
+
+test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(SANITIZE),--sanitize=$(SANITIZE) --scratch-path .build-$(SANITIZE))
+
+.PHONY: help setup build release test lint format run bench clean version
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing from Debian's packages and check the Swift toolchain
+	@Scripts/setup
+
+build: setup ## Build everything, tests included, for debugging
+	swift build --build-tests
+
+release: setup ## Build the daemon as it is deployed
+	swift build -c release --product callflow-fast
+
+test: setup ## Run all tests (FILTER=name for some, SANITIZE=address|thread|undefined)
+	swift test $(test_flags)
+
+lint: ## Check the formatting rules, change nothing
+	swift format lint --strict --recursive $(wildcard $(SOURCES))
+
+format: ## Format all sources in place
+	swift format --in-place --recursive $(wildcard $(SOURCES))
+
+run: release ## Run the daemon with a simulated PBX and a fake Bitrix24 on SQLite (ARI_URL set: with your PBX)
+	@Scripts/run
+
+bench: release ## Measure the first figures of PERFORMANCE.md (needs PostgreSQL's programs, a few minutes)
+	@Scripts/bench
+
+clean: ## Remove what was built
+	rm -rf .build .build-* Benchmarks/.build run

@@ -1,0 +1,213 @@
+public import Protocols
+
+/// Reads ARI events: one validating pass over the JSON, fields as places in it.
+///
+/// Owned by one loop; what it learns of the order of keys makes the next event cheaper. Allocates nothing per event.
+public struct ARIEventReader: ~Copyable {
+    private let scanner: JSONFieldScanner
+
+    /// A reader that has learned nothing yet.
+    public init() {
+        scanner = JSONFieldScanner(Self.plan)
+    }
+
+    /// Reads one event.
+    ///
+    /// - Parameters:
+    ///   - payload: The whole text, such as one WebSocket message; borrowed until return.
+    ///   - event: Filled in; what the text lacks is absent.
+    /// - Throws: `JSONError` with the byte offset when the text is no JSON object that RFC 8259 allows.
+    public mutating func read(_ payload: RawSpan, into event: inout ARIEvent) throws(JSONError) {
+        let scan = try scanner.scan(payload)
+        guard scan.root == .object else { throw JSONError(.unexpectedByte, at: 0) }
+        event = ARIEvent()
+        event.payloadNeedsRepair = !scan.features.isDisjoint(with: [.nulEscape, .loneSurrogate])
+        event.duplicateKeys = UInt16(truncatingIfNeeded: scan.duplicateKeys)
+        event.cause = UInt16(truncatingIfNeeded: scanner[Field.cause.rawValue].int64(in: payload) ?? 0)
+        payload.withUnsafeBytes { fill(&event, $0) }
+    }
+
+    private func fill(_ event: inout ARIEvent, _ payload: UnsafeRawBufferPointer) {
+        event.type = text(.type)
+        event.kind = kind(event.type, payload)
+        event.timestamp = time(.timestamp, payload)
+        event.isSoftHangup = scanner[Field.soft.rawValue].kind == .true
+        switch event.kind {
+        case .dial:
+            event.channel = channel(.peer, payload)
+            event.caller = channel(.caller, payload)
+            event.dialStatus = text(.dialStatus)
+        case .bridgeAttendedTransfer:
+            event.channel = channel(.transfererFirstLeg, payload)
+        case .bridgeBlindTransfer:
+            event.channel = channel(.channel, payload)
+            if !event.channel.isPresent { event.channel = channel(.transferer, payload) }
+        default:
+            event.channel = channel(.channel, payload)
+        }
+        event.bridgeID = text(.bridgeID)
+        event.isHoldingBridge = isText(.bridgeType, "holding", payload)
+        if event.kind == .channelVarset {
+            event.variable = text(.variable)
+            event.value = text(.value)
+        }
+    }
+
+    // MARK: Fields
+
+    /// Fields outside channels, then `ChannelField.count` for each channel object.
+    private enum Field: Int, CaseIterable {
+        case type, timestamp, cause, soft, dialStatus, variable, value, bridgeID, bridgeType
+
+        static let names: [[String]] = [
+            ["type"], ["timestamp"], ["cause"], ["soft"], ["dialstatus"], ["variable"], ["value"],
+            ["bridge", "id"], ["bridge", "bridge_type"],
+        ]
+    }
+
+    private enum ChannelObject: Int, CaseIterable {
+        case channel, peer, caller, transfererFirstLeg, transferer
+
+        var name: String {
+            switch self {
+            case .channel: "channel"
+            case .peer: "peer"
+            case .caller: "caller"
+            case .transfererFirstLeg: "transferer_first_leg"
+            case .transferer: "transferer"
+            }
+        }
+    }
+
+    private enum ChannelField: Int, CaseIterable {
+        case id, name, state, linkedid, creationtime, callerNumber, callerName, connectedNumber, context,
+            exten
+        case linkedidVariable, intNum, extNum, callerIDVariable, extenVariable
+
+        static let names: [[String]] = [
+            ["id"], ["name"], ["state"], ["linkedid"], ["creationtime"], ["caller", "number"],
+            ["caller", "name"],
+            ["connected", "number"], ["dialplan", "context"], ["dialplan", "exten"],
+            ["channelvars", "CHANNEL(linkedid)"], ["channelvars", "intNum"], ["channelvars", "extNum"],
+            ["channelvars", "CALLERID(num)"], ["channelvars", "EXTEN"],
+        ]
+    }
+
+    private static let plan: JSONFieldPlan = {
+        var paths = Field.names
+        for object in ChannelObject.allCases {
+            for name in ChannelField.names { paths.append([object.name] + name) }
+        }
+        return JSONFieldPlan(paths)
+    }()
+
+    @inline(__always)
+    private func text(_ index: Int) -> ARIText {
+        let field = scanner[index]
+        guard field.kind == .string else { return ARIText() }
+        return ARIText(offset: field.offset, count: field.count, hasEscapes: field.hasEscapes)
+    }
+
+    @inline(__always)
+    private func text(_ field: Field) -> ARIText { text(field.rawValue) }
+
+    private func channel(_ object: ChannelObject, _ payload: UnsafeRawBufferPointer) -> ARIChannel {
+        let base = Field.allCases.count + object.rawValue * ChannelField.allCases.count
+        var channel = ARIChannel()
+        channel.id = text(base + ChannelField.id.rawValue)
+        channel.name = text(base + ChannelField.name.rawValue)
+        guard channel.isPresent else { return channel }
+        channel.state = state(text(base + ChannelField.state.rawValue), payload)
+        channel.linkedID = text(base + ChannelField.linkedid.rawValue)
+        if channel.linkedID.isEmpty { channel.linkedID = text(base + ChannelField.linkedidVariable.rawValue) }
+        channel.callerNumber = text(base + ChannelField.callerNumber.rawValue)
+        channel.callerName = text(base + ChannelField.callerName.rawValue)
+        channel.connectedNumber = text(base + ChannelField.connectedNumber.rawValue)
+        channel.context = text(base + ChannelField.context.rawValue)
+        channel.exten = text(base + ChannelField.exten.rawValue)
+        channel.internalNumber = text(base + ChannelField.intNum.rawValue)
+        channel.externalNumber = text(base + ChannelField.extNum.rawValue)
+        channel.callerIDVariable = text(base + ChannelField.callerIDVariable.rawValue)
+        channel.extenVariable = text(base + ChannelField.extenVariable.rawValue)
+        channel.createdAt = time(base + ChannelField.creationtime.rawValue, payload)
+        return channel
+    }
+
+    private func bytes(_ text: ARIText, _ payload: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: payload[Int(text.offset)..<Int(text.offset) + Int(text.count)])
+    }
+
+    private func time(_ field: Field, _ payload: UnsafeRawBufferPointer) -> Timestamp? {
+        time(field.rawValue, payload)
+    }
+
+    private func time(_ index: Int, _ payload: UnsafeRawBufferPointer) -> Timestamp? {
+        let text = text(index)
+        guard !text.isEmpty, !text.hasEscapes else { return nil }
+        return Timestamp(bytes(text, payload).bytes)
+    }
+
+    private func isText(_ field: Field, _ expected: StaticString, _ payload: UnsafeRawBufferPointer) -> Bool {
+        let text = text(field)
+        return !text.isEmpty && bytes(text, payload).elementsEqual(expected.bytes)
+    }
+
+    private func state(_ text: ARIText, _ payload: UnsafeRawBufferPointer) -> ChannelState {
+        let name = bytes(text, payload)
+        // The five that matter differ in length or first letter (Asterisk main/channel.c, ast_state2str).
+        switch (name.count, name.first) {
+        case (2, 0x55): return .up
+        case (4, 0x44): return .down
+        case (4, 0x52): return .ring
+        case (7, 0x52): return .ringing
+        case (4, 0x42): return .busy
+        default: return .unknown
+        }
+    }
+
+    private func kind(_ text: ARIText, _ payload: UnsafeRawBufferPointer) -> ARIEventKind {
+        guard !text.hasEscapes else { return .other }
+        return EventKindTable.shared.kind(bytes(text, payload))
+    }
+}
+
+extension StaticString {
+    /// The text's bytes; they live as long as the process.
+    var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: utf8Start, count: utf8CodeUnitCount) }
+}
+
+/// Event types by their text: a small perfect-enough table on length and three letters, then one comparison.
+struct EventKindTable: Sendable {
+    static let shared = EventKindTable()
+
+    private static let size = 512
+    private var kinds = [ARIEventKind?](repeating: nil, count: size)
+
+    init() {
+        for kind in ARIEventKind.allCases where kind != .other {
+            var place = Self.place(kind.typeName.bytes)
+            while kinds[place] != nil { place = (place + 1) % Self.size }
+            kinds[place] = kind
+        }
+    }
+
+    func kind(_ text: UnsafeRawBufferPointer) -> ARIEventKind {
+        guard text.count >= 4 else { return .other }
+        var place = Self.place(text)
+        while let kind = kinds[place] {
+            let name = kind.typeName.bytes
+            if name.count == text.count, name.elementsEqual(text) { return kind }
+            place = (place + 1) % Self.size
+        }
+        return .other
+    }
+
+    @inline(__always)
+    private static func place(_ text: UnsafeRawBufferPointer) -> Int {
+        let last = text.count - 1
+        let mixed =
+            text.count &* 131 &+ Int(text[0]) &* 7 &+ Int(text[last]) &* 61 &+ Int(text[last / 2]) &* 17
+            &+ Int(text[last - 2]) &* 29
+        return mixed % size
+    }
+}

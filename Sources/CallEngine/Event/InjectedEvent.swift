@@ -1,0 +1,75 @@
+import Protocols
+
+/// An event posted to `/api/test/events`: the old daemon's own shape, not ARI's.
+///
+/// It moves its call by the letter of the contract, without a leg graph: `stasis_start` begins it, `state_change` to
+/// `Up` answers it, `stasis_end` and `channel_destroyed` end it, `var_set` may tell its direction.
+public struct InjectedEvent: Sendable {
+    /// The call.
+    public var callID: String
+    /// As stored: `stasis_start`, `state_change` …
+    public var eventType: String
+    /// The `payload` object as JSON text; `{}` when none came.
+    public var payload: [UInt8]
+    /// Direction named in the payload.
+    public var direction: CallDirection
+    /// `payload.caller`.
+    public var caller: String?
+    /// `payload.callee`.
+    public var callee: String?
+    /// `payload.state`.
+    public var state: String?
+
+    /// All fields; see each.
+    public init(
+        callID: String, eventType: String, payload: [UInt8], direction: CallDirection, caller: String?,
+        callee: String?, state: String?
+    ) {
+        self.callID = callID
+        self.eventType = eventType
+        self.payload = payload
+        self.direction = direction
+        self.caller = caller
+        self.callee = callee
+        self.state = state
+    }
+
+    /// Calls `body` with the event as the engine takes it. Texts are appended behind the payload, where the event's
+    /// places point; `payloadCount` bytes of the buffer are the payload to store.
+    public func withEvent(
+        hasher: TextHash,
+        _ body: (ARIEvent, _ buffer: UnsafeRawBufferPointer, _ payloadCount: Int, Placement) -> Void
+    ) {
+        var buffer = payload
+        func place(_ text: String?) -> ARIText {
+            guard let text, !text.isEmpty else { return ARIText() }
+            let bytes = Array(text.utf8)
+            defer { buffer.append(contentsOf: bytes) }
+            return ARIText(offset: UInt32(buffer.count), count: UInt32(bytes.count), hasEscapes: false)
+        }
+        var event = ARIEvent()
+        let word = eventType.lowercased()
+        event.kind =
+            ARIEventKind.allCases.first { $0 != .other && $0.storedName.description == word } ?? .other
+        event.type = place(word)
+        event.channel.name = place(callID)
+        event.channel.callerNumber = place(caller)
+        event.channel.exten = place(callee)
+        event.channel.state = state == "Up" ? .up : .unknown
+        switch direction {
+        case .inbound: event.channel.externalNumber = place("inbound")
+        case .outbound: event.channel.internalNumber = place("outbound")
+        case .unknown: break
+        }
+        buffer.withUnsafeBytes { bytes in
+            let callText = event.channel.name
+            var placement = callText.withBytes(in: bytes) { Placement(key: CallKey($0, hasher)) }
+            placement.callID = callText
+            placement.changes = .isRoot
+            if event.kind == .stasisEnd || event.kind == .channelDestroyed {
+                placement.changes.insert(.callEnded)
+            }
+            body(event, bytes, payload.count, placement)
+        }
+    }
+}

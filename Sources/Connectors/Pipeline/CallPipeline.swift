@@ -1,0 +1,342 @@
+package import CallEngine
+package import Logging
+package import Protocols
+package import Reactor
+
+/// What one loop's pipeline tells another's.
+package enum PipelineMessage: Sendable {
+    /// Events whose calls live in the receiver's shard.
+    case events(HandoffBlock)
+    /// A call of the receiver's became part of another.
+    case becamePart(CallKey, at: Timestamp)
+    /// The PBX no longer lists any channel of this call.
+    case endUnseen(CallKey, at: Timestamp)
+    /// Bitrix24 gave a call its id.
+    case registered(callID: String, bitrixCallID: String)
+    /// A test event from the API.
+    case inject(InjectedEvent)
+}
+
+/// One loop's way from a received event to the store: read, place, move the call, append the rows.
+///
+///     received ─▶ ARIEventReader ─▶ LegGraph.place ─┬─ own shard ─▶ CallShard.handle ─▶ GroupCommit
+///                                                   └─ another's ─▶ HandoffBlock ─ mailbox ─▶ the same there
+///
+/// Calls are spread over the loops by the hash of their id; the leg graph of a PBX lives on the loop that reads it.
+package final class CallPipeline {
+    /// What all pipelines of the daemon share.
+    package struct Shared: Sendable {
+        /// One registry a shard, in shard order.
+        package var registries: [CallRegistry]
+        /// One mailbox a shard, in shard order.
+        package var mailboxes: [Mailbox<PipelineMessage>]
+        /// The hash of this process.
+        package var hasher: TextHash
+        /// Counters.
+        package var metrics: Metrics
+        /// Events per type.
+        package var statistics: EventStatistics
+
+        /// Shards for `count` loops, each bounded by `maximumCalls`.
+        package init(count: Int, maximumCalls: Int, metrics: Metrics) {
+            let hasher = TextHash(keyA: SystemRandom.uint64(), keyB: SystemRandom.uint64())
+            self.hasher = hasher
+            registries = (0..<count).map { _ in CallRegistry(capacity: maximumCalls, hasher: hasher) }
+            mailboxes = (0..<count).map { _ in Mailbox(capacity: Self.mailboxCapacity) }
+            self.metrics = metrics
+            statistics = EventStatistics()
+        }
+
+        /// Blocks on their way to one shard; at 256 KiB a block, far more than a loop can fall behind.
+        package static let mailboxCapacity = 4096
+
+        /// Whose shard a call's hash falls into.
+        package func shard(of hash: UInt64) -> Int {
+            // The low bits choose the place in a shard's tables; the high bits choose the shard.
+            Int((hash >> 32) % UInt64(mailboxes.count))
+        }
+    }
+
+    private let loop: Loop
+    private let index: Int
+    private let shared: Shared
+    private let commit: GroupCommit
+    private let logger: Logger
+    private var reader: ARIEventReader
+    private var graph: LegGraph
+    private var shard: CallShard
+    private var actions: [CRMAction] = []
+    private var outgoing: [HandoffBlock?]
+    private var reported = CallShard.Counters()
+    private var invalidSinceLog = 0
+    private var lastInvalidLog: MonotonicInstant?
+
+    /// Told of CRM actions whose calls are durable.
+    package var onActions: (([CRMAction]) -> Void)?
+    /// Told how long the oldest event of a durable batch took from receipt.
+    package var onDurable: ((_ events: Int, _ oldest: Duration) -> Void)?
+
+    /// A pipeline for shard `index` on `loop`, writing through `commit`; begins at once.
+    package init(loop: Loop, index: Int, shared: Shared, commit: GroupCommit, logger: Logger) {
+        self.loop = loop
+        self.index = index
+        self.shared = shared
+        self.commit = commit
+        self.logger = logger
+        reader = ARIEventReader()
+        graph = LegGraph(hasher: shared.hasher, maximumChannels: shared.registries[index].capacity * 4)
+        shard = CallShard(
+            registry: shared.registries[index], hasher: shared.hasher, seed: SystemRandom.uint64())
+        outgoing = Array(repeating: nil, count: shared.mailboxes.count)
+        loop.attach(shared.mailboxes[index]) { [unowned self] in take($0) }
+        // Before the commit's own hook: what changed in a tick travels in the tick's batch.
+        _ = loop.atEndOfTick { [unowned self] in endTick() }
+        commit.onDurable = { [unowned self] in durable($0) }
+        commit.start()
+        sweepLater()
+    }
+
+    // MARK: Events
+
+    /// Takes one event from a PBX. The hot path.
+    package func received(
+        _ payload: RawSpan, pbx: UInt16, subscription: LegGraph.Subscription
+    ) -> ReceivedEvent? {
+        let receivedAt = WallClock.now()
+        var event = ARIEvent()
+        do throws(JSONError) {
+            try reader.read(payload, into: &event)
+        } catch {
+            invalid(error, bytes: payload.byteCount)
+            return nil
+        }
+        shared.metrics.add(.ariEvents)
+        shared.metrics.add(.ariEventBytes, payload.byteCount)
+        return payload.withUnsafeBytes { bytes in
+            place(event, bytes, pbx, subscription, receivedAt)
+            let isStart = event.kind == .stasisStart
+            return ReceivedEvent(
+                kind: event.kind, channelID: isStart ? event.channel.id.string(in: bytes) : nil)
+        }
+    }
+
+    /// What the caller needs to know of an event it handed in.
+    package struct ReceivedEvent {
+        /// Which event.
+        package var kind: ARIEventKind
+        /// The channel's id, of `StasisStart` only.
+        package var channelID: String?
+    }
+
+    private func place(
+        _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ pbx: UInt16,
+        _ subscription: LegGraph.Subscription, _ receivedAt: Timestamp
+    ) {
+        count(event, payload)
+        let now = loop.now.nanoseconds
+        let placement =
+            graph.place(event, payload: payload, pbx: pbx, subscription: subscription, now: now)
+            ?? Placement(key: Self.unknownKey(shared.hasher))
+        if let merged = placement.mergedCall {
+            tell(shared.shard(of: merged.hash), .becamePart(merged, at: event.timestamp ?? receivedAt))
+        }
+        let owner = shared.shard(of: placement.key.hash)
+        if owner == index {
+            apply(event, payload, placement, pbx, receivedAt)
+        } else {
+            handOff(event, payload, placement, pbx, receivedAt, to: owner)
+        }
+    }
+
+    private static func unknownKey(_ hasher: TextHash) -> CallKey {
+        Array("unknown".utf8).withUnsafeBytes { CallKey($0, hasher) }
+    }
+
+    /// - Parameter payloadCount: Bytes of `payload` that are stored; `nil`: all.
+    private func apply(
+        _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ placement: Placement, _ pbx: UInt16,
+        _ receivedAt: Timestamp, payloadCount: Int? = nil
+    ) {
+        if event.kind != .channelSnapshot {
+            store(event, payload, placement, receivedAt, payloadCount ?? payload.count)
+        }
+        shard.handle(
+            event, payload: payload, placement: placement, pbx: pbx, receivedAt: receivedAt,
+            now: loop.now.nanoseconds, actions: &actions)
+    }
+
+    private func store(
+        _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ placement: Placement, _ receivedAt: Timestamp,
+        _ payloadCount: Int
+    ) {
+        let stored = UnsafeRawBufferPointer(rebasing: payload[..<payloadCount])
+        event.withStoredName(in: payload) { type in
+            let occurredAt = event.timestamp ?? receivedAt
+            if placement.callID.isEmpty {
+                placement.key.text.withUnsafeBytes { callID in
+                    _ = commit.appendEvent(
+                        callID: callID, type: type, payload: stored, occurredAt: occurredAt,
+                        insertedAt: receivedAt, payloadNeedsRepair: event.payloadNeedsRepair)
+                }
+            } else {
+                placement.callID.withBytes(in: payload) { callID in
+                    _ = commit.appendEvent(
+                        callID: callID, type: type, payload: stored, occurredAt: occurredAt,
+                        insertedAt: receivedAt, payloadNeedsRepair: event.payloadNeedsRepair)
+                }
+            }
+        }
+    }
+
+    private func count(_ event: ARIEvent, _ payload: UnsafeRawBufferPointer) {
+        switch event.kind {
+        case .other:
+            shared.metrics.add(.ariUnknownEventTypes)
+            event.withStoredName(in: payload) { shared.statistics.count(unknown: $0) }
+        case .channelSnapshot:
+            break
+        default:
+            shared.statistics.count(event.kind)
+        }
+    }
+
+    /// One line a second at most: a PBX gone mad must not fill the disk.
+    private func invalid(_ error: JSONError, bytes: Int) {
+        shared.metrics.add(.ariEventsInvalid)
+        invalidSinceLog += 1
+        if let last = lastInvalidLog, loop.now - last < .seconds(1) { return }
+        logger.warning(
+            "event left out: it is no valid JSON: \(error)",
+            metadata: ["bytes": "\(bytes)", "since_last_line": "\(invalidSinceLog)"])
+        invalidSinceLog = 0
+        lastInvalidLog = loop.now
+    }
+
+    // MARK: Other loops
+
+    private func handOff(
+        _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ placement: Placement, _ pbx: UInt16,
+        _ receivedAt: Timestamp, to owner: Int
+    ) {
+        let block = outgoing[owner] ?? HandoffBlock()
+        outgoing[owner] = block
+        block.append(event, payload: payload, placement: placement, pbx: pbx, receivedAt: receivedAt)
+        if block.isFull { send(to: owner) }
+    }
+
+    private func send(to owner: Int) {
+        guard let block = outgoing[owner] else { return }
+        outgoing[owner] = nil
+        shared.metrics.add(.handoffEvents, block.entries.count)
+        if !shared.mailboxes[owner].post(.events(block)) {
+            shared.metrics.add(.handoffDropped, block.entries.count)
+            logger.error(
+                "events lost: loop \(owner) does not take its mail",
+                metadata: ["events": "\(block.entries.count)"])
+        }
+    }
+
+    /// Order matters: what was said before must be taken before.
+    private func tell(_ owner: Int, _ message: PipelineMessage) {
+        if owner == index { return take(message) }
+        send(to: owner)
+        if !shared.mailboxes[owner].post(message) { shared.metrics.add(.handoffDropped) }
+    }
+
+    private func take(_ message: PipelineMessage) {
+        let now = loop.now.nanoseconds
+        switch message {
+        case .events(let block):
+            block.forEach { entry, payload in
+                apply(entry.event, payload, entry.placement, entry.pbx, entry.receivedAt)
+            }
+        case .becamePart(let key, let time):
+            shard.becamePart(key, at: time, now: now, actions: &actions)
+        case .endUnseen(let key, let time):
+            shard.endUnseen(key, at: time, now: now, actions: &actions)
+        case .registered(let callID, let bitrixCallID):
+            Array(callID.utf8).withUnsafeBytes { call in
+                Array(bitrixCallID.utf8).withUnsafeBytes { bitrix in
+                    commit.appendCRM(callID: call, bitrixCallID: bitrix)
+                }
+            }
+        case .inject(let injected):
+            injected.withEvent(hasher: shared.hasher) { event, buffer, payloadCount, placement in
+                count(event, buffer)
+                apply(event, buffer, placement, 0, WallClock.now(), payloadCount: payloadCount)
+            }
+        }
+    }
+
+    // MARK: Snapshots
+
+    /// Takes the body of `GET /channels` after a (re)connect: opens what is new, ends what is gone.
+    package func snapshot(channels: [UInt8], pbx: UInt16, subscription: LegGraph.Subscription) {
+        let receivedAt = WallClock.now()
+        graph.beginReconcile()
+        do throws(JSONError) {
+            try ChannelSnapshot.forEachChannel(in: channels) { wrapped in
+                var event = ARIEvent()
+                guard (try? reader.read(wrapped.span.bytes, into: &event)) != nil else { return }
+                wrapped.withUnsafeBytes { place(event, $0, pbx, subscription, receivedAt) }
+            }
+        } catch {
+            logger.warning("the PBX's channel list is no valid JSON, calls are not reconciled: \(error)")
+            return
+        }
+        var endedCalls: [CallKey] = []
+        graph.finishReconcile(pbx: pbx, now: loop.now.nanoseconds) { endedCalls.append($0) }
+        for key in endedCalls { tell(shared.shard(of: key.hash), .endUnseen(key, at: receivedAt)) }
+        if !endedCalls.isEmpty {
+            logger.warning(
+                "calls ended while the PBX was out of reach", metadata: ["calls": "\(endedCalls.count)"])
+        }
+    }
+
+    // MARK: Ticks
+
+    private func endTick() {
+        for owner in outgoing.indices where outgoing[owner] != nil { send(to: owner) }
+        shard.drain { record, long in
+            commit.appendCall(record, longTexts: long.map(Self.stored))
+        }
+        for action in actions { commit.attach(crm: action) }
+        actions.removeAll(keepingCapacity: true)
+        report()
+    }
+
+    private static func stored(_ long: CallShard.LongTexts) -> LongTexts {
+        LongTexts(
+            callID: long.callID.map { Array($0.utf8) },
+            callerNumber: long.callerNumber.map { Array($0.utf8) },
+            calleeNumber: long.calleeNumber.map { Array($0.utf8) })
+    }
+
+    private func report() {
+        let now = shard.counters
+        let metrics = shared.metrics
+        if now.started != reported.started { metrics.add(.callsStarted, now.started - reported.started) }
+        if now.answered != reported.answered { metrics.add(.callsAnswered, now.answered - reported.answered) }
+        if now.finished != reported.finished { metrics.add(.callsFinished, now.finished - reported.finished) }
+        if now.merged != reported.merged { metrics.add(.callsMerged, now.merged - reported.merged) }
+        if now.refused != reported.refused { metrics.add(.callsRefused, now.refused - reported.refused) }
+        if now.active != reported.active { metrics.add(.callsActive, now.active - reported.active) }
+        reported = now
+    }
+
+    private func durable(_ batch: WriteBatch) {
+        if !batch.crmActions.isEmpty { onActions?(batch.crmActions) }
+        if let receipt = batch.oldestReceipt {
+            onDurable?(batch.eventCount, MonotonicInstant.now() - receipt)
+        }
+    }
+
+    private func sweepLater() {
+        loop.schedule(after: .seconds(1)) { [weak self] in
+            guard let self else { return }
+            graph.sweep(now: loop.now.nanoseconds)
+            shard.sweep(now: loop.now.nanoseconds)
+            sweepLater()
+        }
+    }
+}
