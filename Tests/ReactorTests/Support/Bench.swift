@@ -88,10 +88,19 @@ final class Bench {
 /// Bytes that tell where they are: a cut or a swap anywhere shows.
 func pattern(_ count: Int, seed: UInt64 = 1) -> [UInt8] {
     var state = seed &* 0x9e37_79b9_7f4a_7c15 | 1
-    return (0..<count).map { _ in
-        state ^= state << 13
-        state ^= state >> 7
-        state ^= state << 17
-        return UInt8(truncatingIfNeeded: state >> 24)
+    return [UInt8](unsafeUninitializedCapacity: count) { buffer, used in
+        var index = 0
+        while index < count {
+            state ^= state << 13
+            state ^= state >> 7
+            state ^= state << 17
+            withUnsafeBytes(of: state) { word in
+                let part = min(8, count - index)
+                UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(buffer)[index...])
+                    .copyMemory(from: UnsafeRawBufferPointer(rebasing: word[..<part]))
+                index += part
+            }
+        }
+        used = count
     }
 }
