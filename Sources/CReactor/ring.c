@@ -144,10 +144,13 @@ void creactor_ring_destroy(struct creactor_ring *ring) {
 
 static struct io_uring_sqe *next_submission(struct creactor_ring *ring) {
     struct io_uring_sqe *submission = io_uring_get_sqe(&ring->ring);
-    if (submission) return submission;
-    ring->system_calls++;
-    io_uring_submit(&ring->ring);
-    return io_uring_get_sqe(&ring->ring);
+    // The queue is full: submit early. Refused only for want of memory (EAGAIN), which passes.
+    for (int attempt = 0; !submission && attempt < 1000; attempt++) {
+        ring->system_calls++;
+        io_uring_submit(&ring->ring);
+        submission = io_uring_get_sqe(&ring->ring);
+    }
+    return submission;
 }
 
 int creactor_ring_prepare_accept(struct creactor_ring *ring, int fd, bool multishot, uint64_t user_data) {

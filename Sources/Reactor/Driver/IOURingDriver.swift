@@ -120,7 +120,7 @@ final class IOURingDriver: Driver {
         }
     }
 
-    /// Submissions are refused only while the completion queue overflows; the queue's own size is the bound.
+    /// The shim submits early when its queue is full; what it cannot place even then is lost, and so is the loop.
     private func submit(_ result: Int32) {
         precondition(result == 0, "io_uring takes no submission")
     }

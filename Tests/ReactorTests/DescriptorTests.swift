@@ -1,0 +1,164 @@
+import Glibc
+import Testing
+
+@testable import Reactor
+
+/// These count or limit the descriptors of the whole process, so each runs in a child process of its own.
+@Suite("Descriptors run out and come back, and none is leaked", .serialized)
+struct DescriptorTests {
+    @Test("accepting without a free descriptor pauses, does not spin, and goes on")
+    func acceptUnderEMFILE() async {
+        await #expect(processExitsWith: .success) {
+            for mode in Drivers.present {
+                let bench = try Bench(mode)
+                var servers: [Probe] = []
+                let listener = try bench.listen { _ in
+                    servers.append(Probe())
+                    return servers[servers.count - 1]
+                }
+                let clients = (0..<10).map { _ in Probe() }
+                let before = limit()
+                for client in clients { bench.connect(listener, client) }
+                setLimit(lowestFreeDescriptor() + 2)
+                bench.run { bench.loop.counters.acceptPauses > 0 }
+                let ticks = bench.loop.counters.ticks
+                bench.settle(.milliseconds(150))
+                #expect(servers.count < 10)
+                // settle() itself turns the loop about every 5 ms.
+                #expect(bench.loop.counters.ticks - ticks < 100)
+                setLimit(before)
+                bench.run { servers.count == 10 && clients.allSatisfy { $0.opens == 1 } }
+            }
+        }
+    }
+
+    @Test("connecting without a free descriptor fails with the reason")
+    func connectUnderEMFILE() async {
+        await #expect(processExitsWith: .success) {
+            for mode in Drivers.present {
+                let bench = try Bench(mode)
+                let listener = try bench.listen { _ in Probe() }
+                let before = limit()
+                setLimit(lowestFreeDescriptor())
+                let client = Probe()
+                bench.connect(listener, client)
+                bench.run { client.isClosed }
+                setLimit(before)
+                #expect(client.reason?.description.contains("Too many open files") == true)
+            }
+        }
+    }
+
+    @Test("after all kinds of ends every descriptor is closed")
+    func leaks() async {
+        await #expect(processExitsWith: .success) {
+            for mode in Drivers.present {
+                let before = openDescriptors()
+                do {
+                    let bench = try Bench(mode)
+                    let silent = SilentListener(backlog: 0, filled: true)
+                    var options = ConnectOptions()
+                    options.timeout = .milliseconds(30)
+                    let late = Probe()
+                    bench.loop.connect(host: "127.0.0.1", port: silent.port, options: options, handler: late)
+                    bench.run { late.isClosed }
+                    for round in 0..<20 {
+                        let (server, client) = try bench.pair()
+                        client.connection?.send(pattern(10_000))
+                        switch round % 4 {
+                        case 0: server.connection?.reset()
+                        case 1: client.connection?.reset()
+                        case 2: server.connection?.close()
+                        default: break  // left to stop()
+                        }
+                        bench.settle(.milliseconds(1))
+                    }
+                    bench.loop.connect(host: "127.0.0.1", port: silent.port, handler: Probe())
+                    bench.settle(.milliseconds(1))
+                }
+                #expect(openDescriptors() == before, "\(mode)")
+                // Dropped without stop(): nobody is told, nothing is leaked.
+                do {
+                    let loop = try Loop(configuration: LoopConfiguration(ioMode: mode, maximumConnections: 8))
+                    let listener = try loop.listen(.loopback(port: 0)) { _ in Probe() }
+                    loop.connect(host: "127.0.0.1", port: listener.address.port, handler: Probe())
+                    loop.runOnce(maximumWait: .milliseconds(10))
+                }
+            }
+        }
+    }
+
+    @Test("the table of connections is full: the backlog waits for a free slot")
+    func tableFull() async {
+        await #expect(processExitsWith: .success) {
+            for mode in Drivers.present {
+                let bench = try Bench(mode) { $0.maximumConnections = 4 }
+                var servers: [Probe] = []
+                let listener = try bench.listen { _ in
+                    servers.append(Probe())
+                    return servers[servers.count - 1]
+                }
+                // Raw sockets, so that they take no slot.
+                let first = Dialer(listener.address.port, count: 4)
+                bench.run { servers.count == 4 && bench.loop.counters.acceptPauses > 0 }
+                let second = Dialer(listener.address.port, count: 3)
+                bench.settle(.milliseconds(20))
+                #expect(servers.count == 4)
+                first.hangUp()
+                bench.run { servers.count == 7 }
+                second.hangUp()
+                bench.run { servers.allSatisfy(\.isClosed) }
+            }
+        }
+    }
+
+    @Test("an idle connection costs at most 512 bytes of our memory")
+    func idleCost() {
+        #expect(MemoryLayout<ConnectionSlot>.stride <= 512)
+        print("bytes per idle connection: \(MemoryLayout<ConnectionSlot>.stride)")
+    }
+}
+
+private func limit() -> Int { DescriptorLimit.current }
+
+/// With this as the limit not one more descriptor can be opened.
+private func lowestFreeDescriptor() -> Int {
+    let fd = dup(0)
+    close(fd)
+    return Int(fd)
+}
+
+private func setLimit(_ value: Int) {
+    var limit = rlimit()
+    getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    limit.rlim_cur = rlim_t(value)
+    #expect(setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+}
+
+/// Raw connections to a loopback port.
+private final class Dialer {
+    private var sockets: [Int32] = []
+
+    init(_ port: UInt16, count: Int) {
+        for _ in 0..<count {
+            let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+            address.sin_port = port.bigEndian
+            withUnsafePointer(to: &address) { pointer in
+                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    #expect(connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0)
+                }
+            }
+            sockets.append(fd)
+        }
+    }
+
+    func hangUp() {
+        for fd in sockets { close(fd) }
+        sockets = []
+    }
+
+    deinit { hangUp() }
+}
