@@ -37,6 +37,8 @@ public struct LegGraph: ~Copyable {
         /// Channels and merged calls that point here; the slot is freed at 0.
         var references: UInt32 = 0
         var openLegs: UInt16 = 0
+        /// The root was dialled; the first leg that was not takes its place.
+        var rootIsDialed = false
     }
 
     /// What ended and is to be forgotten after `linger`.
@@ -90,9 +92,11 @@ public struct LegGraph: ~Copyable {
         var placement: Placement
         if let slot = findChannel(channelKey) {
             placement = placeKnown(slot, event, payload, now)
+            promoteCaller(event, payload)
             step(slot, event, subscription, now, &placement)
         } else {
             placement = placeUnknown(channelKey, idText, event, payload, pbx, now)
+            promoteCaller(event, payload)
         }
         return placement
     }
@@ -140,11 +144,12 @@ public struct LegGraph: ~Copyable {
         case .channelHangupRequest:
             channels[slot].hangupRequested = true
         case .dial:
-            channels[slot].isDialed = true
+            noteDialed(slot, call)
         case .channelDestroyed:
             close(slot, call, now, &placement)
         case .stasisStart:
             reopen(slot, call, &placement)
+            promote(slot, call)
         case .stasisEnd:
             if channels[slot].hangupRequested || subscription == .applicationOnly {
                 close(slot, call, now, &placement)
@@ -168,6 +173,26 @@ public struct LegGraph: ~Copyable {
             forgetLater(.call(hash: calls[call].key.hash, slot: UInt32(call)), now)
         }
         forgetLater(.channel(hash: channels[slot].key.hash, slot: UInt32(slot)), now)
+    }
+
+    /// Who dials is no dialled leg.
+    private mutating func promoteCaller(_ event: ARIEvent, _ payload: UnsafeRawBufferPointer) {
+        guard let caller = dialing(event, payload) else { return }
+        let call = survivor(of: Int(channels[caller].call))
+        promote(caller, call)
+    }
+
+    private mutating func noteDialed(_ slot: Int, _ call: Int) {
+        channels[slot].isDialed = true
+        if calls[call].root == channels[slot].key.hash { calls[call].rootIsDialed = true }
+    }
+
+    /// Makes a leg that was not dialled the call's root when the root so far was (an originated leg comes first, then
+    /// the leg that runs the dialplan).
+    private mutating func promote(_ slot: Int, _ call: Int) {
+        guard calls[call].rootIsDialed, !channels[slot].isDialed else { return }
+        calls[call].root = channels[slot].key.hash
+        calls[call].rootIsDialed = false
     }
 
     /// A channel that left the application and comes back was not at its end.
@@ -220,7 +245,12 @@ public struct LegGraph: ~Copyable {
         calls[call].references += 1
         calls[call].openLegs &+= 1
         placement.changes.insert(.legOpened)
-        if calls[call].root == channelKey.hash { placement.changes.insert(.isRoot) }
+        // A linkedid is the unique id of the oldest channel, whichever of a call's channels was seen first.
+        if isNamedAfter(channelKey, call) { calls[call].root = channelKey.hash }
+        if calls[call].root == channelKey.hash {
+            placement.changes.insert(.isRoot)
+            calls[call].rootIsDialed = channel.isDialed
+        }
         if channel.isDialed { placement.changes.insert(.isDialed) }
         placement.openLegs = calls[call].openLegs
         return placement
@@ -241,10 +271,13 @@ public struct LegGraph: ~Copyable {
 
     /// Without `channelvars` in ari.conf a dialled leg has no linkedid; `Dial` names who dials it.
     private func dialingCall(_ event: ARIEvent, _ payload: UnsafeRawBufferPointer) -> Int? {
+        dialing(event, payload).map { survivor(of: Int(channels[$0].call)) }
+    }
+
+    private func dialing(_ event: ARIEvent, _ payload: UnsafeRawBufferPointer) -> Int? {
         guard event.kind == .dial, event.caller.isPresent else { return nil }
         let id = event.caller.id.isEmpty ? event.caller.name : event.caller.id
-        let key = id.withBytes(in: payload) { ChannelKey($0, hasher) }
-        return findChannel(key).map { survivor(of: Int(channels[$0].call)) }
+        return findChannel(id.withBytes(in: payload) { ChannelKey($0, hasher) })
     }
 
     // MARK: Reconciling and forgetting
@@ -330,6 +363,10 @@ public struct LegGraph: ~Copyable {
 
     private func isUsed(channel slot: Int, _ hash: UInt64) -> Bool {
         channels.find(hash, where: { $0.pointee.key.hash == hash }) == slot
+    }
+
+    private func isNamedAfter(_ channel: ChannelKey, _ call: Int) -> Bool {
+        channel.hash == calls[call].key.hash
     }
 
     private func findChannel(_ key: ChannelKey) -> Int? {

@@ -98,7 +98,7 @@ public struct CallShard: ~Copyable {
             break
         }
         noteEnd(slot, event, placement)
-        register(slot, isLast: false, &actions)
+        if Self.showsCall(event) { register(slot, isLast: false, &actions) }
         if placement.changes.contains(.callEnded) { finish(slot, at: time, now, &actions) }
         if calls[slot].needsSave { calls[slot].record.updatedAt = receivedAt }
     }
@@ -192,7 +192,7 @@ public struct CallShard: ~Copyable {
     ) {
         switch event.kind {
         case .dial:
-            if placement.changes.contains(.isRoot) { calls[slot].rootIsDialed = true }
+            if placement.changes.contains(.isRoot) { calls[slot].isOnlyDialed = true }
             learnDial(slot, event, payload)
             return
         case .channelVarset:
@@ -208,6 +208,7 @@ public struct CallShard: ~Copyable {
             break
         }
         guard !placement.changes.contains(.isDialed) else { return }
+        if placement.changes.contains(.isRoot) { calls[slot].isOnlyDialed = false }
         if calls[slot].record.direction == .unknown {
             set(direction: CallDirection(of: event.channel, in: payload), slot)
         }
@@ -223,6 +224,7 @@ public struct CallShard: ~Copyable {
             if let status = DialStatus(text) { calls[slot].dialStatus = status }
         }
         guard event.caller.isPresent else { return }
+        calls[slot].isOnlyDialed = false
         if calls[slot].record.direction == .unknown {
             set(direction: CallDirection(of: event.caller, in: payload), slot)
         }
@@ -331,14 +333,24 @@ public struct CallShard: ~Copyable {
         if calls[slot].isRegistered { actions.append(.finish(crmCall(slot))) }
     }
 
+    /// Whether the event tells a customer's call from a leg that was only just made: an originated leg is dialled
+    /// before it does any of these.
+    private static func showsCall(_ event: ARIEvent) -> Bool {
+        switch event.kind {
+        case .stasisStart, .dial, .channelEnteredBridge, .channelSnapshot: true
+        case .channelStateChange: event.channel.state == .up
+        default: false
+        }
+    }
+
     /// Tells the CRM of the call as soon as it is known whose call it is: direction and customer's number.
     ///
-    /// At the end at the latest, except a call that became part of another before it was registered.
+    /// At the end at the latest, except a call that became part of another before it was registered, and a leg that an
+    /// application originated and nobody joined.
     private mutating func register(_ slot: Int, isLast: Bool, _ actions: inout [CRMAction]) {
-        guard !calls[slot].isRegistered else { return }
+        guard !calls[slot].isRegistered, !calls[slot].isOnlyDialed else { return }
         if isLast {
             guard !calls[slot].record.flags.contains(.merged) else { return }
-            guard calls[slot].record.direction != .unknown || !calls[slot].rootIsDialed else { return }
         } else {
             switch calls[slot].record.direction {
             case .unknown: return

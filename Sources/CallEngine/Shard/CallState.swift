@@ -43,8 +43,9 @@ struct CallState: BitwiseCopyable {
     var numbersAreFinal = false
     var isRegistered = false
     var endedBy = EndedBy.nobody
-    /// The root channel was dialled: a leg that an application originated, no customer's call of its own.
-    var rootIsDialed = false
+    /// The root channel was dialled and nothing else was seen: a leg that an application originated, as yet no
+    /// customer's call.
+    var isOnlyDialed = false
     /// Changed since it was last given to the store.
     var needsSave = false
     /// On the list of touched slots.
@@ -62,6 +63,10 @@ struct CallState: BitwiseCopyable {
         case .declined: return .rejected
         case .cancel: return early
         case .noAnswer, .congestion, .unavailable, .answer, .none: break
+        }
+        // The caller left: 19 is then only what Asterisk 22 makes of it, no telephone's answer.
+        if endedBy == .root, dialStatus == .none, [0, 16, 18, 19].contains(record.hangupCause) {
+            return early
         }
         // Asterisk folds almost every cause into NOANSWER, so the cause refines it.
         switch record.hangupCause {

@@ -33,7 +33,8 @@ final class Playback {
     var channelCount: Int { graph.channelCount }
     var callCount: Int { graph.callCount }
 
-    func play(_ text: String) throws {
+    /// Plays one event as it came.
+    func play(text: String) throws {
         let bytes = Array(text.utf8)
         var event = ARIEvent()
         try reader.read(bytes.span.bytes, into: &event)

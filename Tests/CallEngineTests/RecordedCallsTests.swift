@@ -1,0 +1,131 @@
+import CallEngine
+import Foundation
+import Protocols
+import Testing
+
+@Suite("Recorded streams become the calls that a person reads off them")
+struct RecordedCallsTests {
+    /// Streams recorded with `subscribeAll` have every channel's end; the others only the application's.
+    static func subscription(_ recording: String) -> LegGraph.Subscription {
+        recording.hasSuffix("suball") ? .allChannels : .applicationOnly
+    }
+
+    static func playback(of recording: String) throws -> Playback {
+        let playback = Playback(subscription(recording))
+        for event in try Recordings.events(recording) { try playback.play(text: event) }
+        return playback
+    }
+
+    /// Rows of `expected-calls.tsv` by recording.
+    static func expectations() throws -> [String: [String]] {
+        let text = try String(
+            contentsOf: Recordings.folder.appending(path: "expected-calls.tsv"), encoding: .utf8)
+        let rows = text.components(separatedBy: "\n").filter { !$0.isEmpty && !$0.hasPrefix("#") }
+        return Dictionary(grouping: rows) { $0.components(separatedBy: "\t").first ?? "" }
+    }
+
+    private static func time(_ time: Timestamp?) -> String {
+        // Without the date, which the recordings share.
+        time.map { String($0.formatted(.milliseconds).dropFirst(11).dropLast()) } ?? "-"
+    }
+
+    private static func row(_ recording: String, _ id: String, _ record: CallRecord) -> String {
+        [
+            recording, id, "\(record.direction.name)", record.callerNumber.string, record.calleeNumber.string,
+            "\(record.status.name)", time(record.startedAt), time(record.answeredAt), time(record.endedAt),
+            "\(record.outcome.name)", record.flags.contains(.merged) ? "merged" : "-",
+        ].joined(separator: "\t")
+    }
+
+    @Test(
+        "Calls, numbers, states and times", arguments: try Recordings.all().filter { !$0.contains("burst") })
+    func calls(recording: String) throws {
+        let playback = try Self.playback(of: recording)
+        let rows = playback.rows.sorted { $0.key < $1.key }.map { Self.row(recording, $0.key, $0.value) }
+        let expected = try Self.expectations()[recording] ?? []
+        #expect(rows.sorted() == expected.sorted())
+        // Streams of media, devices and failures alone have no call; every other one has.
+        let hasNoCall = recording.contains("external-media")
+        #expect(rows.isEmpty == hasNoCall)
+    }
+
+    @Test(
+        "Every call of a burst has its own numbers and times",
+        arguments: try Recordings.all().filter { $0.contains("burst") })
+    func burst(recording: String) throws {
+        let playback = try Self.playback(of: recording)
+        var started: [String: String] = [:]
+        var answered: [String: String] = [:]
+        var ended: [String: String] = [:]
+        var callers: [String: String] = [:]
+        for line in try Recordings.events(recording) {
+            let event = try #require(
+                try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+            guard let channel = event["channel"] as? [String: Any],
+                let variables = channel["channelvars"] as? [String: Any],
+                let id = variables["CHANNEL(linkedid)"] as? String, let stamp = event["timestamp"] as? String
+            else { continue }
+            let time = String(stamp.dropFirst(11).prefix(12))
+            switch event["type"] as? String {
+            case "StasisStart":
+                started[id] = time
+                callers[id] = (channel["caller"] as? [String: Any])?["number"] as? String
+            case "ChannelStateChange" where channel["state"] as? String == "Up" && answered[id] == nil:
+                answered[id] = time
+            case "StasisEnd": ended[id] = time
+            default: break
+            }
+        }
+        #expect(started.count >= 200)
+        #expect(playback.calls.count == started.count)
+        for (id, record) in playback.calls {
+            #expect(Self.time(record.startedAt) == started[id], "\(id)")
+            #expect(Self.time(record.answeredAt) == answered[id], "\(id)")
+            #expect(Self.time(record.endedAt) == ended[id], "\(id)")
+            #expect(record.callerNumber.string == callers[id], "\(id)")
+            #expect(record.status == .finished)
+            #expect(record.outcome == .answered)
+        }
+    }
+
+    @Test("Every event belongs to a call or says nothing of one", arguments: try Recordings.all())
+    func nothingLost(recording: String) throws {
+        let playback = try Self.playback(of: recording)
+        var without = 0
+        for line in try Recordings.events(recording) {
+            let event = try #require(
+                try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
+            // `peer` of PeerStatusChange is no channel.
+            let subject = event["type"] as? String == "Dial" ? "peer" : "channel"
+            let keys = [subject, "transferer_first_leg", "transferer"]
+            if keys.allSatisfy({ event[$0] == nil }) { without += 1 }
+        }
+        #expect(playback.unplaced == without)
+    }
+
+    @Test("The CRM hears of every customer's call once, and of no leg", arguments: try Recordings.all())
+    func actions(recording: String) throws {
+        let playback = try Self.playback(of: recording)
+        var registered: [String] = []
+        var finished: [String] = []
+        for action in playback.actions {
+            switch action {
+            case .register(let call):
+                registered.append(call.callID)
+                #expect(!finished.contains(call.callID))
+            case .finish(let call):
+                #expect(registered.contains(call.callID))
+                #expect(call.endedAt != nil)
+                finished.append(call.callID)
+            }
+        }
+        #expect(Set(registered).count == registered.count)
+        #expect(registered.sorted() == finished.sorted())
+        let customers = playback.calls.filter { $0.record.direction != .unknown }.map(\.id)
+        // A telephone that was called on its own is no customer's call.
+        if !recording.contains("device-endpoint") { #expect(Set(registered).isSuperset(of: customers)) }
+        for (id, record) in playback.rows where record.flags.contains(.merged) {
+            #expect(!registered.contains(id), "\(id) is a leg of another call")
+        }
+    }
+}
