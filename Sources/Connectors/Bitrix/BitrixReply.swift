@@ -109,6 +109,9 @@ package struct BitrixRefusal: Sendable, Hashable {
         switch status {
         case 429: return .methodBlocked
         case 500...: return .serverFailure
+        case 300..<400:
+            return .configuration(
+                "the portal answers with a redirect (HTTP \(status)): check BITRIX_WEBHOOK_URL")
         case 401 where code.isEmpty, 403 where code.isEmpty:
             return .configuration("the portal refuses the webhook (HTTP \(status)): check BITRIX_WEBHOOK_URL")
         default: return .refused

@@ -1,0 +1,235 @@
+package import CallEngine
+import Glibc
+package import Logging
+import Protocols
+package import Reactor
+
+/// Tells a Bitrix24 portal of calls.
+///
+/// Thread-confined to its loop. ``BitrixOutbox`` decides; this sends what it gives out, hands the replies back,
+/// and logs and counts what came of it. The webhook's secret is in the requests' targets and nowhere else.
+package final class BitrixClient {
+    /// The most lines logged in a second; more are counted and summed up in one.
+    package static let maximumLogsPerSecond = 20
+    /// The longest body of an answer that is read, in bytes.
+    package static let maximumAnswerBytes = 1 << 20
+
+    /// How the link stands; may be read by other threads.
+    package let link: CRMLink
+    /// Called on the loop when the portal has given a call its id; the id belongs into the call's row.
+    package var onRegistered: (_ callID: String, _ bitrixCallID: String) -> Void
+
+    private let loop: Loop
+    private let configuration: BitrixConfiguration
+    private let http: HTTPClient
+    private let logger: Logger
+    private let metrics: Metrics
+    private let decoder = BitrixReplyDecoder()
+    private var outbox: BitrixOutbox
+    private var timer: TimerID?
+    private var timerDue: Duration?
+    private var isStopped = false
+    private var logSecond: Duration = .zero
+    private var logsInSecond = 0
+
+    /// Makes a client; nothing is sent before the first action.
+    ///
+    /// - Parameters:
+    ///   - tls: Verifies the portal's certificate; needed for `https`.
+    ///   - onRegistered: See ``onRegistered``.
+    package init(
+        loop: Loop, configuration: BitrixConfiguration, tls: TLSClientContext?, link: CRMLink = CRMLink(),
+        logger: Logger, metrics: Metrics,
+        onRegistered: @escaping (_ callID: String, _ bitrixCallID: String) -> Void = { _, _ in }
+    ) {
+        self.loop = loop
+        self.configuration = configuration
+        self.link = link
+        self.logger = logger
+        self.metrics = metrics
+        self.onRegistered = onRegistered
+        var limits = HTTPClientConfiguration()
+        limits.maximumConnections = configuration.maximumConnections
+        limits.maximumQueued = configuration.maximumConnections
+        limits.maximumBody = Self.maximumAnswerBytes
+        let webhook = configuration.webhook
+        http = HTTPClient(
+            loop: loop,
+            origin: HTTPOrigin(isSecure: webhook.scheme.isSecure, host: webhook.host, port: webhook.port),
+            tls: tls, configuration: limits)
+        outbox = BitrixOutbox(configuration: configuration, seed: SystemRandom.uint64())
+        link.state = outbox.state
+    }
+
+    /// How the link stands.
+    package var state: CRMState { outbox.state }
+    /// Steps waiting or under way.
+    package var pendingSteps: Int { outbox.waitingSteps + outbox.underWay }
+    /// Calls held: registered and not ended, or with a step still to be done.
+    package var callCount: Int { outbox.callCount }
+
+    /// Takes up calls that the store holds as registered and not finished; before anything is submitted.
+    package func resume(_ pending: [BitrixOutbox.PendingCall]) {
+        outbox.resume(pending)
+    }
+
+    /// Takes an action in; its step is sent when its turn and the portal's limits allow.
+    package func submit(_ action: CRMAction) {
+        guard !isStopped else { return }
+        var effects: [BitrixOutbox.Effect] = []
+        outbox.submit(action, at: now, wallClock: Self.wallClock(), effects: &effects)
+        run(effects)
+        pump()
+    }
+
+    /// Stops at once: what waits is not sent any more, what is under way is cut off.
+    package func stop() {
+        guard !isStopped else { return }
+        isStopped = true
+        if let timer { loop.cancel(timer) }
+        timer = nil
+        if pendingSteps > 0 {
+            logger.warning("Bitrix24: stopped with steps not sent", metadata: ["steps": "\(pendingSteps)"])
+        }
+        http.close()
+    }
+
+    // MARK: - Sending
+
+    private var now: Duration { .nanoseconds(Int64(clamping: loop.now.nanoseconds)) }
+
+    private func pump() {
+        guard !isStopped else { return }
+        while let departure = outbox.next(at: now) { send(departure) }
+        metrics.set(.crmQueued, pendingSteps)
+        arm()
+    }
+
+    private func send(_ departure: BitrixOutbox.Departure) {
+        metrics.add(.crmRequests)
+        let request = HTTPClientRequest(
+            method: "POST", target: configuration.webhook.target(of: departure.command.method),
+            fields: [
+                ("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json"),
+                ("User-Agent", "callflow-fast"),
+            ],
+            body: departure.command.formBody, timeout: configuration.requestTimeout)
+        http.send(request) { [weak self] result in
+            self?.replied(to: departure, result)
+        }
+    }
+
+    private func replied(
+        to departure: BitrixOutbox.Departure, _ result: Result<HTTPClientResponse, HTTPClientError>
+    ) {
+        guard !isStopped else { return }
+        let reply: BitrixReply =
+            switch result {
+            case .success(let response): decoder.decode(status: response.status, body: response.body)
+            case .failure(let error):
+                .noAnswer(mayHaveRun: error.delivery == .outcomeUnknown, reason: error.description)
+            }
+        if case .success = reply {} else { metrics.add(.crmErrors) }
+        var effects: [BitrixOutbox.Effect] = []
+        outbox.replied(to: departure, reply, at: now, effects: &effects)
+        run(effects)
+        pump()
+    }
+
+    /// Sets the timer to when the outbox wants to be asked again.
+    private func arm() {
+        let wake = outbox.nextWake(at: now)
+        guard wake != timerDue || timer == nil else { return }
+        if let timer { loop.cancel(timer) }
+        timer = nil
+        timerDue = wake
+        guard let wake else { return }
+        timer = loop.schedule(after: max(.milliseconds(1), wake - now)) { [weak self] in
+            guard let self else { return }
+            timer = nil
+            timerDue = nil
+            pump()
+        }
+    }
+
+    // MARK: - What came of it
+
+    private func run(_ effects: [BitrixOutbox.Effect]) {
+        for effect in effects {
+            switch effect {
+            case .registered(let callID, let bitrixCallID, let warnings):
+                metrics.add(.crmRegistered)
+                log(.debug, "Bitrix24: call registered", callID, ["bitrix_call": "\(bitrixCallID)"])
+                log(warnings, callID)
+                onRegistered(callID, bitrixCallID)
+            case .finished(let callID, let isConfirmed, let warnings):
+                metrics.add(.crmFinished)
+                let text =
+                    isConfirmed
+                    ? "Bitrix24: call finished"
+                    : "Bitrix24: call is finished already; the answer to an earlier attempt was lost"
+                log(isConfirmed ? .debug : .info, text, callID)
+                log(warnings, callID)
+            case .skipped(let callID, let reason):
+                metrics.add(.crmSkipped)
+                log(.info, "Bitrix24: call not told to the portal", callID, ["reason": "\(reason)"])
+            case .ignored(let callID, let step, let reason):
+                log(.debug, "Bitrix24: \(step.rawValue) ignored", callID, ["reason": "\(reason)"])
+            case .userReplaced(let callID, let from, let to):
+                log(
+                    .notice, "Bitrix24: nobody has this extension; the call goes to the default user", callID,
+                    ["from": "\(from)", "to": "\(to)"])
+            case .retrying(let callID, let step, let reason, let delay):
+                log(
+                    .info, "Bitrix24: \(step.rawValue) will be repeated", callID,
+                    ["reason": "\(reason)", "after": "\(delay)"])
+            case .dropped(let callID, let step, let reason):
+                metrics.add(.crmDropped)
+                log(.error, "Bitrix24: \(step.rawValue) given up", callID, ["reason": "\(reason)"])
+            case .state(let state): stateChanged(to: state)
+            }
+        }
+    }
+
+    private func stateChanged(to state: CRMState) {
+        link.state = state
+        switch state {
+        case .off: break
+        case .ok: logger.notice("Bitrix24: the link works")
+        case .failing(let reason):
+            logger.error(
+                "Bitrix24: the link fails",
+                metadata: ["portal": "\(configuration.webhook)", "reason": "\(reason)"])
+        }
+    }
+
+    private func log(_ warnings: [String], _ callID: String) {
+        for warning in warnings {
+            log(.info, "Bitrix24: the portal warns", callID, ["warning": "\(warning)"])
+        }
+    }
+
+    /// A portal that refuses everything must not fill the disk: so many lines a second, the rest as a number.
+    private func log(
+        _ level: Logger.Level, _ text: String, _ callID: String, _ details: Logger.Metadata = [:]
+    ) {
+        guard level >= logger.logLevel else { return }
+        if now - logSecond >= .seconds(1) {
+            let silent = logsInSecond - Self.maximumLogsPerSecond
+            if silent > 0 { logger.notice("Bitrix24: \(silent) more lines were not logged") }
+            logSecond = now
+            logsInSecond = 0
+        }
+        logsInSecond += 1
+        guard logsInSecond <= Self.maximumLogsPerSecond else { return }
+        var metadata = details
+        metadata["call"] = "\(callID)"
+        logger.log(level: level, "\(text)", metadata: metadata)
+    }
+
+    private static func wallClock() -> Timestamp {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Timestamp(microseconds: Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000)
+    }
+}
