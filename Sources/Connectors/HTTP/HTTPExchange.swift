@@ -102,6 +102,11 @@ package final class HTTPExchange {
         take()?.reset()
     }
 
+    /// Sends bytes that need not be HTTP, and closes: for tests of clients.
+    package func abort(sending bytes: [UInt8]) {
+        take()?.finish(with: bytes, status: 500, closes: true)
+    }
+
     /// The connection, for the one answer; nil when it was given or the peer is gone.
     @discardableResult
     private func take() -> HTTPServerConnection? {

@@ -12,6 +12,11 @@ package enum Metric: Int, CaseIterable, Sendable {
     case ariConnected
     case ariReconnects
     case ariProtocolErrors
+    case ariRequestErrors
+    case ariSilenceDrops
+    case ariReplaced
+    case ariContinued
+    case ariContinueRefused
     case handoffEvents
     case handoffDropped
     // Calls.
@@ -61,6 +66,12 @@ package enum Metric: Int, CaseIterable, Sendable {
             ("ari_reconnects_total", "Connections to a PBX that were lost or refused.", false)
         case .ariProtocolErrors:
             ("ari_protocol_errors_total", "WebSocket connections failed for a broken frame.", false)
+        case .ariRequestErrors: ("ari_request_errors_total", "ARI requests that failed.", false)
+        case .ariSilenceDrops: ("ari_silence_drops_total", "Connections dropped for being silent.", false)
+        case .ariReplaced: ("ari_replaced_total", "Times another reader took our application name.", false)
+        case .ariContinued: ("ari_continued_total", "Channels sent on in the dialplan.", false)
+        case .ariContinueRefused:
+            ("ari_continue_refused_total", "Channels that could not be sent on in the dialplan.", false)
         case .handoffEvents: ("handoff_events_total", "Events handed to another loop's shard.", false)
         case .handoffDropped:
             ("handoff_dropped_total", "Events lost because another loop's mailbox was full.", false)

@@ -102,6 +102,18 @@ package final class WebSocketConnection: ConnectionHandler {
         send(.ping, empty.span.bytes)
     }
 
+    /// Sends bytes that hold whole frames, written by the caller: many messages in one go.
+    ///
+    /// For a server only, whose frames carry no masking key.
+    package func sendFrames(_ frames: RawSpan) -> SendResult {
+        precondition(role == .server)
+        guard phase == .open, let connection else { return .closed }
+        return connection.send(frames)
+    }
+
+    /// The connection below, for tests that need a peer that breaks the rules; `nil` when there is none.
+    package var transport: Connection? { connection }
+
     /// Starts the closing handshake; messages under way from the peer are still delivered.
     ///
     /// Before the handshake is complete it drops the connection.

@@ -36,8 +36,9 @@ package struct SimulatorConfiguration: Sendable {
     package var firstChannelNumber: UInt32 = 1
     /// Minutes east of Greenwich in the times of events.
     package var utcOffsetMinutes = 0
-    /// Whether a channel stays in Stasis until the application continues it, as on a real PBX. Otherwise it
-    /// goes on by itself after some milliseconds when nobody does, and the schedule stays open-loop.
+    /// Whether a channel stays in Stasis until the application continues it, as on a real PBX.
+    ///
+    /// Otherwise it goes on by itself after some milliseconds when nobody does, and the schedule stays open-loop.
     package var stasisWaits = false
     /// When set, `callsPerSecond`, ring and talk times are worked out to give this load.
     package var steadyLoad: SteadyLoad?
@@ -48,14 +49,13 @@ package struct SimulatorConfiguration: Sendable {
     package var replayFile: String?
     /// The pace of a replay.
     package var replayPace = ReplayPace.recorded
-    /// Whether the name of the application in recorded events is replaced by the reader's. Off: the bytes
-    /// are sent as they were recorded.
-    package var replayRenames = false
 
     // MARK: How it treats readers
 
-    /// How long a reader may leave what was sent unread before it is cut off without a word, in
-    /// milliseconds: Asterisk's `websocket_write_timeout`. 0: never (bounded by `maximumQueuedBytes`).
+    /// How long a reader may leave what was sent unread before it is cut off without a word.
+    ///
+    /// In milliseconds; Asterisk's `websocket_write_timeout`, 100 there. 0: never, but for
+    /// `maximumQueuedBytes`.
     package var slowReaderMilliseconds = 0
     /// Bytes that wait for one reader before it is cut off.
     package var maximumQueuedBytes = 64 << 20
@@ -68,6 +68,8 @@ package struct SimulatorConfiguration: Sendable {
     package var truthLimit = 1_000_000
     /// Events played at a stretch before the loop does something else.
     package var eventsPerTick = 20_000
+    /// How often what is due is played, in milliseconds; 1 for load, more to let the machine sleep.
+    package var tickMilliseconds = 5
 
     // MARK: Worked out for a steady load
 

@@ -12,9 +12,9 @@ package protocol EventReceiver: AnyObject {
 }
 
 /// Plays calls on an open-loop schedule: when a call begins depends on the clock alone, never on how fast
-/// anybody reads. Without clock or socket of its own.
+/// anybody reads.
 ///
-/// Times of events are the times they were due, so a player that runs late shows as latency at the reader
+/// It has no clock and no socket. Times of events are the times they were due, so a player that runs late shows as latency at the reader
 /// instead of hiding it (no coordinated omission).
 package final class CallPlayer {
     private let configuration: SimulatorConfiguration

@@ -21,7 +21,9 @@ struct LiveCall: Sendable {
     /// Events played, and those that at least one application got.
     var events: UInt16 = 0
     var delivered: UInt16 = 0
-    /// Neighbours in a bucket of the wheel; -1 for none. `next` also chains free slots.
+    /// Neighbours in a bucket of the wheel, -1 for none.
+    ///
+    /// `next` also chains free slots.
     var next: Int32 = -1
     var previous: Int32 = -1
 }

@@ -21,7 +21,9 @@ package struct SeededRandom: RandomNumberGenerator, Sendable {
         return word ^ (word >> 31)
     }
 
-    /// A number from 0 up to, but not including, `bound`; 0 when `bound` is 0. The bias is below 2⁻³².
+    /// A number from 0 up to, but not including, `bound`; 0 when `bound` is 0.
+    ///
+    /// The bias is below 2⁻³².
     mutating func below(_ bound: UInt32) -> UInt32 {
         UInt32(truncatingIfNeeded: ((next() >> 32) &* UInt64(bound)) >> 32)
     }

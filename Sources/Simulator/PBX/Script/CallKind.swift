@@ -84,7 +84,9 @@ package struct CallMix: Sendable, Equatable {
         .outbound: 16, .outboundNoAnswer: 5, .outboundBusy: 2,
     ])
 
-    /// Takes weights; kinds left out never happen. Weights above `maximumWeight` are cut to it.
+    /// Takes weights; kinds left out never happen.
+    ///
+    /// Weights above `maximumWeight` are cut to it.
     package init(_ weights: [CallKind: UInt32]) {
         for (kind, weight) in weights { self.weights[Int(kind.rawValue)] = min(weight, Self.maximumWeight) }
     }

@@ -1,0 +1,48 @@
+package import Reactor
+
+/// How it stands with the event stream of one PBX.
+///
+///     idle ──start──▶ connecting ──101──▶ connected
+///                       ▲    └──refused─┐     │ lost, silent, replaced
+///                       └──pause over── disconnected ◀──┘        stop, from anywhere ──▶ stopped
+package enum ARIConnectionState: Sendable, Equatable {
+    /// Not started.
+    case idle
+    /// Connecting, for the first time or again.
+    case connecting
+    /// The stream is open. Whether events of all calls come depends on `ARISubscriptionState` too.
+    case connected(since: MonotonicInstant)
+    /// Not open: why, for a person, and when the next try is.
+    case disconnected(reason: String, retryIn: Duration)
+    /// Stopped by us, for good.
+    case stopped
+
+    /// Whether the stream is open.
+    package var isConnected: Bool {
+        if case .connected = self { return true }
+        return false
+    }
+}
+
+/// How far the PBX was told what we want to read.
+package enum ARISubscriptionState: Sendable, Equatable {
+    /// The stream is not open.
+    case none
+    /// Under way.
+    case pending
+    /// Done, and the calls already running are known.
+    case active
+    /// Refused or failed: why, for a person. Tried again while the stream is open.
+    case failed(String)
+}
+
+/// Takes what an ARI client receives; all calls come on the client's loop.
+package protocol ARIEventSink: AnyObject {
+    /// One event. `payload` is borrowed until return; the hot path.
+    func received(_ payload: RawSpan, from client: ARIClient)
+    /// The connection's state changed.
+    func stateChanged(_ client: ARIClient, _ state: ARIConnectionState)
+    /// What `GET /channels` and `GET /bridges` answered after a connection, once events of all calls come:
+    /// JSON arrays, not yet checked.
+    func snapshot(channels: [UInt8], bridges: [UInt8], from client: ARIClient)
+}

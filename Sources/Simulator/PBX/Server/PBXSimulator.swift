@@ -1,0 +1,257 @@
+package import Connectors
+import Glibc
+package import Logging
+package import Reactor
+
+/// A PBX that is not there: an ARI server whose calls come from a schedule or a recording.
+///
+/// Answers as Asterisk 22 does, down to the texts of its errors. Thread-confined to its loop.
+package final class PBXSimulator {
+    /// What it was made with.
+    package let configuration: SimulatorConfiguration
+    /// How it misbehaves from now on.
+    package var faults: FaultPlan {
+        didSet { if faults.stream != .none { injectStreamFault() } }
+    }
+    /// Requests so far, as `PUT /ari/applications/a/eventFilter`; the last `maximumLoggedRequests`.
+    package private(set) var requests: [String] = []
+    /// Readers that connected, were refused, and were cut off for being slow.
+    package private(set) var readersAccepted = 0
+    package internal(set) var readersRefused = 0
+    package internal(set) var readersCutOff = 0
+    /// How the last reader ended.
+    package private(set) var lastClose: WebSocketClose?
+
+    let loop: Loop
+    let logger: Logger
+    let player: CallPlayer
+    private let metrics = Metrics()
+    private var server: HTTPServer?
+    private let recording: Recording?
+    var applications: [PBXApplication] = []
+    private var readers: [PBXReader] = []
+    /// Requests that are never answered, held so that their connections stay open.
+    var unanswered: [HTTPExchange] = []
+    private var timer: TimerID?
+    private var isStopped = false
+    private let startedAt: Int64
+
+    /// Requests remembered.
+    static let maximumLoggedRequests = 1000
+    /// Requests left unanswered at once, by the fault of that name.
+    static let maximumUnanswered = 1000
+    /// Pause before a recording is played to a reader that does not subscribe.
+    static let replayPause: Duration = .milliseconds(500)
+    /// Bytes queued for one reader beyond which a replay without pace waits.
+    static let replayQueueBytes = 1 << 20
+
+    /// Makes a PBX without calls until `start`.
+    ///
+    /// - Throws: A text for the operator when the recording cannot be read.
+    package init(loop: Loop, configuration: SimulatorConfiguration, logger: Logger) throws {
+        self.loop = loop
+        self.configuration = configuration
+        self.logger = logger
+        faults = configuration.faults
+        recording = try configuration.replayFile.map { try Recording(path: $0) }
+        startedAt = Self.wallMilliseconds()
+        player = CallPlayer(configuration: configuration, start: startedAt)
+    }
+
+    /// Listens, and begins to play.
+    ///
+    /// - Returns: The address, with the port that the system chose for port 0.
+    package func start(
+        on address: SocketAddress, tls: TLSServerContext? = nil
+    ) throws(ReactorError) -> SocketAddress {
+        var limits = HTTPServerLimits()
+        limits.maximumSendQueueBytes = configuration.maximumQueuedBytes
+        let server = HTTPServer(loop: loop, service: self, limits: limits, logger: logger, metrics: metrics)
+        self.server = server
+        let bound = try server.listen(on: address, tls: tls)
+        planTick()
+        return bound
+    }
+
+    /// Ends as `core stop now` does: no close frame, the stream just ends.
+    package func stop() {
+        isStopped = true
+        if let timer { loop.cancel(timer) }
+        timer = nil
+        for reader in readers { reader.endWithoutClose() }
+        unanswered = []
+        server?.closeAll(drainTimeout: .milliseconds(100))
+    }
+
+    /// Milliseconds since 1970 now.
+    static func wallMilliseconds() -> Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+    }
+
+    // MARK: Playing
+
+    private func planTick() {
+        timer = loop.schedule(after: .milliseconds(configuration.tickMilliseconds)) { [weak self] in
+            guard let self, !isStopped else { return }
+            tick()
+            planTick()
+        }
+    }
+
+    private func tick() {
+        if configuration.slowReaderMilliseconds > 0 {
+            let limit = Duration.milliseconds(configuration.slowReaderMilliseconds)
+            for reader in readers { reader.checkSlowness(now: loop.now, limit: limit) }
+        }
+        if recording == nil {
+            _ = player.advance(
+                to: Self.wallMilliseconds(), budget: configuration.eventsPerTick, into: self)
+        } else {
+            for reader in readers { replay(to: reader) }
+        }
+        for reader in readers { reader.flush() }
+    }
+
+    private func replay(to reader: PBXReader) {
+        guard let recording, var cursor = reader.replay, reader.isOpen else { return }
+        let elapsed = (loop.now - cursor.start).wholeNanoseconds
+        var budget = configuration.eventsPerTick
+        while cursor.next < recording.count, budget > 0,
+            recording.due(cursor.next, pace: configuration.replayPace) <= elapsed
+        {
+            if configuration.replayPace == .asFastAsPossible, reader.queuedBytes > Self.replayQueueBytes {
+                break
+            }
+            reader.send(recording[cursor.next])
+            cursor.next += 1
+            budget -= 1
+        }
+        reader.replay = cursor
+    }
+
+    /// Begins the replay to a reader, unless it has begun.
+    func beginReplay(to reader: PBXReader) {
+        guard recording != nil, reader.replay == nil else { return }
+        reader.replay = ReplayCursor(start: loop.now)
+    }
+
+    // MARK: Readers
+
+    /// A reader's handshake is complete.
+    func opened(_ reader: PBXReader) {
+        readersAccepted += 1
+        readers.append(reader)
+        for name in reader.applicationNames {
+            if let known = applications.first(where: { $0.name == name }) {
+                // The name goes to the newer reader; the filter and the subscription stay.
+                if known.wants(.applicationReplaced, isOfStasisChannel: false, owner: name) {
+                    known.reader?.send(replacedEvent(known))
+                }
+                known.reader = reader
+            } else {
+                let application = PBXApplication(
+                    name: name, subscribesToAll: reader.subscribesToAll,
+                    asteriskID: configuration.asteriskID)
+                application.reader = reader
+                applications.append(application)
+            }
+        }
+        if faults.stream != .none { injectStreamFault() }
+        guard recording != nil else { return }
+        loop.schedule(after: Self.replayPause) { [weak self, weak reader] in
+            if let reader { self?.beginReplay(to: reader) }
+        }
+    }
+
+    /// A reader is gone: Asterisk 22 forgets its applications.
+    func closed(_ reader: PBXReader, _ close: WebSocketClose) {
+        lastClose = close
+        readers.removeAll { $0 === reader }
+        applications.removeAll { $0.reader === reader }
+    }
+
+    private func replacedEvent(_ application: PBXApplication) -> [UInt8] {
+        let time = player.timeText(Self.wallMilliseconds())
+        return Array("{\"type\":\"ApplicationReplaced\",\"timestamp\":\"\(time)\",".utf8)
+            + application.eventTail
+    }
+
+    private func injectStreamFault() {
+        let fault = faults.stream
+        faults.stream = .none
+        for reader in readers where reader.isOpen {
+            switch fault {
+            case .none: break
+            case .resetInFrame:
+                reader.sendRaw([0x81, 0x7E, 0x10, 0x00] + Array("{\"type\":\"Dial\"".utf8))
+                reader.resetSoon(on: loop)
+            case .end: reader.endWithoutClose()
+            case .silence: reader.fallSilent()
+            case .replaced:
+                for application in applications where application.reader === reader {
+                    reader.send(replacedEvent(application))
+                }
+            default:
+                for bytes in fault.frames { reader.sendRaw(bytes) }
+                reader.flush()
+            }
+        }
+    }
+
+    /// When it started, as ARI writes times.
+    var startTimeText: String { player.timeText(startedAt) }
+
+    /// Remembers a request.
+    func log(_ request: String) {
+        if requests.count >= Self.maximumLoggedRequests { requests.removeFirst() }
+        requests.append(request)
+    }
+
+    // MARK: Figures
+
+    /// What it did so far, as `GET /simulator/stats` says it.
+    package var statistics: String {
+        let sent = readers.map(\.eventsSent).reduce(0, +)
+        let bytes = readers.map(\.bytesSent).reduce(0, +)
+        return """
+            {"calls_started":\(player.callsStarted),"calls_finished":\(player.callsFinished),\
+            "calls_active":\(player.callsActive),"calls_refused":\(player.callsRefused),\
+            "most_active":\(player.mostActive),"events_played":\(player.eventsPlayed),\
+            "events_delivered":\(player.eventsDelivered),"continued":\(player.continued),\
+            "readers":\(readers.count),"readers_accepted":\(readersAccepted),\
+            "readers_refused":\(readersRefused),"readers_cut_off":\(readersCutOff),\
+            "events_sent_to_readers":\(sent),"bytes_sent_to_readers":\(bytes),\
+            "replayed":\(readers.compactMap { $0.replay?.next }.max() ?? 0),\
+            "started_at":"\(player.timeText(startedAt))"}
+            """
+    }
+}
+
+// MARK: - EventReceiver
+
+extension PBXSimulator: EventReceiver {
+    /// Gives one event to every application that wants it.
+    package func played(
+        _ kind: EventKind, isOfStasisChannel: Bool, body: UnsafeRawBufferPointer
+    ) -> Bool {
+        var isDelivered = false
+        for application in applications {
+            guard let reader = application.reader, reader.isOpen,
+                application.wants(
+                    kind, isOfStasisChannel: isOfStasisChannel, owner: configuration.appName)
+            else { continue }
+            reader.send(body, application.eventTail)
+            isDelivered = true
+        }
+        return isDelivered
+    }
+}
+
+extension Duration {
+    fileprivate var wholeNanoseconds: Int64 {
+        let (seconds, attoseconds) = components
+        return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
+    }
+}

@@ -1,0 +1,109 @@
+import Foundation
+import Logging
+import Protocols
+import Reactor
+import Testing
+
+@testable import Connectors
+@testable import Simulator
+
+/// Keeps what a client hands on.
+final class EventKeeper: ARIEventSink {
+    var events: [[UInt8]] = []
+    var states: [ARIConnectionState] = []
+    var snapshots: [(channels: [UInt8], bridges: [UInt8])] = []
+    var onEvent: ((ARIClient, [UInt8]) -> Void)?
+
+    func received(_ payload: RawSpan, from client: ARIClient) {
+        let event = payload.withUnsafeBytes { Array($0) }
+        events.append(event)
+        onEvent?(client, event)
+    }
+
+    func stateChanged(_ client: ARIClient, _ state: ARIConnectionState) { states.append(state) }
+
+    func snapshot(channels: [UInt8], bridges: [UInt8], from client: ARIClient) {
+        snapshots.append((channels, bridges))
+    }
+
+    /// How often the stream was open.
+    var connections: Int { states.filter(\.isConnected).count }
+
+    /// Reasons of the times it was not, in order.
+    var reasons: [String] {
+        states.compactMap { state in
+            if case .disconnected(let reason, _) = state { return reason }
+            return nil
+        }
+    }
+
+    /// Types of the events kept.
+    var types: [String] {
+        events.compactMap {
+            (try? JSONSerialization.jsonObject(with: Data($0)) as? [String: Any])?["type"] as? String
+        }
+    }
+}
+
+/// A simulated PBX and a client on one loop, turned by hand on the test's thread.
+final class ARIBench {
+    let loop: Loop
+    let metrics = Metrics()
+    let log = LogLines()
+    let keeper = EventKeeper()
+    let simulator: PBXSimulator
+    let address: SocketAddress
+    private(set) var client: ARIClient?
+
+    init(_ mode: IOMode, change: (inout SimulatorConfiguration) -> Void = { _ in }) throws {
+        loop = try Loop(configuration: LoopConfiguration(ioMode: mode, maximumConnections: 256))
+        var configuration = SimulatorConfiguration()
+        configuration.callsPerSecond = 0
+        configuration.tickMilliseconds = 1
+        change(&configuration)
+        simulator = try PBXSimulator(
+            loop: loop, configuration: configuration, logger: Logger(label: "pbx") { _ in Silent() })
+        address = try simulator.start(on: .loopback(port: 0))
+    }
+
+    deinit { loop.stop() }
+
+    /// Starts a client whose pauses suit a test.
+    @discardableResult
+    func connect(change: (inout ARIConfiguration) -> Void = { _ in }) throws -> ARIClient {
+        let url = try URL("ws://127.0.0.1:\(address.port)/ari/events")
+        var configuration = ARIConfiguration(name: "pbx", url: url, user: "callflow", password: "secret")
+        configuration.backoffBase = .milliseconds(10)
+        configuration.backoffCap = .milliseconds(50)
+        configuration.stableAfter = .zero
+        change(&configuration)
+        let client = ARIClient(
+            loop: loop, configuration: configuration, sink: keeper, logger: log.logger, metrics: metrics)
+        self.client = client
+        client.start()
+        return client
+    }
+
+    /// Turns the loop until `condition` holds; says whether it did within `seconds`.
+    func run(seconds: Double = 20, until condition: () -> Bool) -> Bool {
+        let limit = MonotonicInstant.now() + .milliseconds(Int(seconds * 1000))
+        while !condition() {
+            guard MonotonicInstant.now() < limit else { return false }
+            loop.runOnce(maximumWait: .milliseconds(5))
+        }
+        return true
+    }
+
+    /// Turns the loop for a while, for things that must not happen.
+    func run(milliseconds: Int) { _ = run(seconds: Double(milliseconds) / 1000) { false } }
+
+    private struct Silent: LogHandler {
+        var metadata: Logger.Metadata = [:]
+        var logLevel: Logger.Level = .critical
+        subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+            get { metadata[key] }
+            set { metadata[key] = newValue }
+        }
+        func log(event: LogEvent) {}
+    }
+}
