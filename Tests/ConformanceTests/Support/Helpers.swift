@@ -6,6 +6,22 @@ func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 /// Text of bytes.
 func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
 
+/// Bytes written as hexadecimal digits; anything else between them is skipped.
+func hex(_ text: String) -> [UInt8] {
+    let digits = text.compactMap(\.hexDigitValue)
+    return stride(from: 0, to: digits.count - 1, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+}
+
+// A span cannot be named inside `#expect`, whose macro stores its operands.
+
+extension WebSocketSession {
+    mutating func next(_ bytes: [UInt8]) throws -> Parsed<WebSocketEvent> { try next(bytes.span.bytes) }
+}
+
+extension String {
+    init?(validating bytes: [UInt8]) { self.init(validating: bytes.span.bytes) }
+}
+
 /// A request as it was understood.
 struct ReadRequest: Equatable {
     var line: String

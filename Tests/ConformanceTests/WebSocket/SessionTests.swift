@@ -1,6 +1,5 @@
+import Protocols
 import Testing
-
-@testable import Protocols
 
 /// What a session gave, with the payloads copied.
 enum Heard: Equatable {
