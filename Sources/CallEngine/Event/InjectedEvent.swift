@@ -11,28 +11,39 @@ public struct InjectedEvent: Sendable {
     public var eventType: String
     /// The `payload` object as JSON text; `{}` when none came.
     public var payload: [UInt8]
-    /// Direction named in the payload.
-    public var direction: CallDirection
-    /// `payload.caller`.
-    public var caller: String?
-    /// `payload.callee`.
-    public var callee: String?
-    /// `payload.state`.
-    public var state: String?
+    private var direction = CallDirection.unknown
+    private var caller: String?
+    private var callee: String?
+    private var isUp = false
 
-    /// All fields; see each.
-    public init(
-        callID: String, eventType: String, payload: [UInt8], direction: CallDirection, caller: String?,
-        callee: String?, state: String?
-    ) {
+    private static let plan = JSONFieldPlan([
+        ["direction"], ["caller"], ["callee"], ["state"], ["variable", "intNum"], ["variable", "extNum"],
+    ])
+
+    /// Reads what moves a call out of the payload.
+    ///
+    /// - Parameter payload: The `payload` object; `nil` comes back when it is none.
+    public init?(callID: String, eventType: String, payload: [UInt8]) {
         self.callID = callID
         self.eventType = eventType
         self.payload = payload
-        self.direction = direction
-        self.caller = caller
-        self.callee = callee
-        self.state = state
+        let scanner = JSONFieldScanner(Self.plan)
+        let bytes = payload.span.bytes
+        guard let scan = try? scanner.scan(bytes), scan.root == .object else { return nil }
+        switch scanner[0].string(in: bytes) {
+        case "inbound": direction = .inbound
+        case "outbound": direction = .outbound
+        default: break
+        }
+        caller = scanner[1].string(in: bytes)
+        callee = scanner[2].string(in: bytes)
+        isUp = scanner[3].equals("Up", in: bytes)
+        if scanner[4].isPresent { direction = .outbound }
+        if scanner[5].isPresent { direction = .inbound }
+        needsRepair = !scan.features.isDisjoint(with: [.nulEscape, .loneSurrogate])
     }
+
+    private var needsRepair = false
 
     /// Calls `body` with the event as the engine takes it. Texts are appended behind the payload, where the event's
     /// places point; `payloadCount` bytes of the buffer are the payload to store.
@@ -55,11 +66,16 @@ public struct InjectedEvent: Sendable {
         event.channel.name = place(callID)
         event.channel.callerNumber = place(caller)
         event.channel.exten = place(callee)
-        event.channel.state = state == "Up" ? .up : .unknown
+        event.channel.state = isUp ? .up : .unknown
+        event.payloadNeedsRepair = needsRepair
         switch direction {
         case .inbound: event.channel.externalNumber = place("inbound")
         case .outbound: event.channel.internalNumber = place("outbound")
         case .unknown: break
+        }
+        if event.kind == .channelVarset, direction != .unknown {
+            event.variable = place(direction == .inbound ? "extNum" : "intNum")
+            event.value = event.variable
         }
         buffer.withUnsafeBytes { bytes in
             let callText = event.channel.name

@@ -1,0 +1,42 @@
+import ArgumentParser
+import Connectors
+import Reactor
+
+struct CheckConfigCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "check-config",
+        abstract: "Check all settings and print what would be used, without secrets.",
+        discussion: "Connects to nothing. Exit status 78 when a setting cannot be used; the message names it."
+    )
+
+    @OptionGroup var flags: SettingFlags
+
+    func run() async throws {
+        let settings = try await flags.load()
+        for (name, value) in settings.summary { print("\(name.padded(to: 12)) \(value)") }
+    }
+}
+
+extension String {
+    fileprivate func padded(to width: Int) -> String {
+        self + String(repeating: " ", count: max(0, width - count))
+    }
+}
+
+extension Settings {
+    /// What would be used, for people; no secrets.
+    var summary: [(String, String)] {
+        [
+            ("pbx", ari.map { "\($0)" } ?? "none: \(ariMissing ?? ""), mock mode"),
+            ("database", "\(store)"),
+            ("bitrix24", bitrix.map { "\($0)" } ?? "off: BITRIX_WEBHOOK_URL is not set"),
+            ("http", "\(listenAddress)"),
+            ("loops", "\(loops), io \(ioMode.rawValue)"),
+            (
+                "bounds",
+                "\(maximumCalls) calls a loop, \(storeSettings.queueMaxBytes) bytes waiting for the database"
+            ),
+            ("log", "\(logLevel) to \(logFile ?? "standard error")"),
+        ]
+    }
+}

@@ -1,0 +1,139 @@
+import ArgumentParser
+import Connectors
+import Glibc
+import Logging
+import Reactor
+import Simulator
+
+struct SimulateCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "simulate",
+        abstract: "Play a PBX (an ARI server with calls) and, if wanted, a Bitrix24 portal, on this machine.",
+        discussion: """
+            Connect with ws://127.0.0.1:PORT/ari/events, user callflow, password secret. What was played is told at \
+            /simulator/stats and /simulator/truth. With --calls and --events-per-second the load stays the same; otherwise \
+            calls arrive at --rate. Listens on loopback only.
+            """)
+
+    @Option(help: "Port of the PBX.") var port: UInt16 = 18080
+    @Option(help: "Calls that begin per second.") var rate: Double = 2
+    @Option(help: "Calls at once, for a steady load.") var calls: Int?
+    @Option(help: "Events per second over all calls, for a steady load.") var eventsPerSecond: Double?
+    @Option(help: "Seconds in which a steady load's first calls begin.") var ramp: Double = 10
+    @Option(help: "Calls in all; 0 for no end.") var totalCalls = 0
+    @Option(help: "Most calls at once; those on top are left out.") var maximumCalls = 50_000
+    @Option(help: "What chance decides comes from this number.") var seed: UInt64 = 1
+    @Option(
+        help: "Play recorded events from this file (one JSON event a line, .times beside it for the pace).")
+    var replay: String?
+    @Option(help: "Pace of a replay: recorded, fast, or events per second.") var pace = "recorded"
+    @Option(help: "Name in front of every unique id, as Asterisk's systemname.") var systemName = ""
+    @Option(
+        help:
+            "Cut off readers that leave what was sent unread for so many milliseconds, as Asterisk does after 100; 0: never."
+    )
+    var slowReaderMilliseconds = 0
+    @Option(
+        help: "Also play a Bitrix24 portal on this port (webhook http://127.0.0.1:PORT/rest/1/demotoken/).")
+    var crmPort: UInt16?
+    @Flag(help: "Play no PBX, only the portal.") var noPbx = false
+    @Option(help: "debug, info, warning or error.") var logLevel = "info"
+
+    func run() async throws {
+        let output = LogOutput(level: Logger.Level(rawValue: logLevel) ?? .info)
+        let logger = Logger(label: "simulator") { _ in LineLogHandler(output: output) }
+        let signals = Signals.begin()
+        DescriptorLimit.raise(to: 1 << 20)
+        var threads: [LoopThread] = []
+        do {
+            if !noPbx { threads.append(try startPBX(configuration(), logger)) }
+            if let crmPort { threads.append(try startPortal(crmPort, logger)) }
+        } catch {
+            StandardError.write("callflow-fast simulate: \(error)")
+            throw ExitCode(1)
+        }
+        while let signal = signals.next(), signal == SIGHUP {}
+        for thread in threads { thread.stop() }
+        for thread in threads { thread.join() }
+    }
+
+    private func configuration() throws -> SimulatorConfiguration {
+        var configuration = SimulatorConfiguration()
+        configuration.callsPerSecond = rate
+        configuration.maximumConcurrentCalls = maximumCalls
+        configuration.totalCalls = totalCalls
+        configuration.seed = seed
+        configuration.systemName = systemName
+        configuration.slowReaderMilliseconds = slowReaderMilliseconds
+        configuration.replayFile = replay
+        switch pace {
+        case "recorded": configuration.replayPace = .recorded
+        case "fast": configuration.replayPace = .asFastAsPossible
+        default:
+            guard let number = Double(pace), number > 0 else {
+                throw SettingError(
+                    variable: "--pace", problem: "must be recorded, fast, or events per second")
+            }
+            configuration.replayPace = .eventsPerSecond(number)
+        }
+        if let calls, let eventsPerSecond {
+            configuration.steadyLoad = .init(
+                calls: calls, eventsPerSecond: eventsPerSecond, rampMilliseconds: Int(ramp * 1000))
+        } else if calls != nil || eventsPerSecond != nil {
+            throw SettingError(variable: "--calls", problem: "goes with --events-per-second")
+        }
+        return configuration
+    }
+
+    private func startPBX(_ configuration: SimulatorConfiguration, _ logger: Logger) throws -> LoopThread {
+        let outcome = StopLatch()
+        var loopConfiguration = LoopConfiguration()
+        loopConfiguration.name = "pbx"
+        let thread = try LoopThread.start(loopConfiguration) { [port] loop in
+            do {
+                let simulator = try PBXSimulator(loop: loop, configuration: configuration, logger: logger)
+                let bound = try simulator.start(on: .loopback(port: port))
+                loop.context = simulator
+                logger.info(
+                    "simulated PBX", metadata: ["url": "ws://\(bound)/ari/events", "user": "callflow"])
+            } catch {
+                outcome.failed("cannot play a PBX on port \(port): \(error)")
+            }
+        }
+        return try Self.running(thread, outcome)
+    }
+
+    private func startPortal(_ port: UInt16, _ logger: Logger) throws -> LoopThread {
+        let outcome = StopLatch()
+        var loopConfiguration = LoopConfiguration()
+        loopConfiguration.name = "portal"
+        let thread = try LoopThread.start(loopConfiguration) { loop in
+            do throws(ReactorError) {
+                let portal = FakeBitrixPortal(settings: Self.portalSettings)
+                let server = FakeBitrixServer(loop: loop, portal: portal)
+                let bound = try server.listen(on: .loopback(port: port), logger: logger, metrics: Metrics())
+                loop.context = server
+                logger.info("fake Bitrix24", metadata: ["page": "http://\(bound)/"])
+            } catch {
+                outcome.failed("cannot play a portal on port \(port): \(error)")
+            }
+        }
+        return try Self.running(thread, outcome)
+    }
+
+    /// One employee for each telephone of the simulated PBX.
+    private static var portalSettings: PortalSettings {
+        let agents = SimulatorConfiguration().agents
+        let users =
+            [PortalSettings.User(id: 1, name: "Administrator")]
+            + agents.map { .init(id: $0, name: "Employee \($0)", extensionNumber: "\($0)") }
+        return PortalSettings(secret: "demotoken", users: users)
+    }
+
+    private static func running(_ thread: LoopThread, _ outcome: StopLatch) throws -> LoopThread {
+        guard let problem = outcome.failure else { return thread }
+        thread.stop()
+        thread.join()
+        throw StartError(problem: problem)
+    }
+}

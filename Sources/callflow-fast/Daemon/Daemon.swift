@@ -1,0 +1,157 @@
+import CallEngine
+import Connectors
+import Glibc
+import Logging
+import Reactor
+import Synchronization
+
+/// What all loops share; made once, before they start.
+struct DaemonPlan: Sendable {
+    var settings: Settings
+    var loops: Int
+    var shared: CallPipeline.Shared
+    var orders: [Mailbox<NodeOrder>]
+    var crmActions: Mailbox<[CRMAction]>
+    var store: Store
+    var tls: TLSClientContext
+    var links: LinkStates
+    var crmLink: CRMLink
+    var latch: StopLatch
+    var metrics: Metrics
+    var logger: Logger
+
+    /// Batches of actions on their way to the CRM's loop.
+    static let crmMailboxCapacity = 16_384
+
+    func tellCRM(_ actions: [CRMAction]) {
+        guard settings.bitrix != nil else { return }
+        if !crmActions.post(actions) { metrics.add(.crmDropped, actions.count) }
+    }
+
+    /// The shard that owns the call.
+    func shard(of callID: String) -> Int {
+        var callID = callID
+        return shared.shard(of: callID.withUTF8 { shared.hasher(UnsafeRawBufferPointer($0)) })
+    }
+
+    /// The id that Bitrix24 gave is stored by the shard that owns the call.
+    func registered(_ callID: String, _ bitrixCallID: String) {
+        let mailbox = shared.mailboxes[shard(of: callID)]
+        if !mailbox.post(.registered(callID: callID, bitrixCallID: bitrixCallID)) {
+            metrics.add(.handoffDropped)
+        }
+    }
+}
+
+/// Counts the loops that have stopped; the main thread waits on it.
+final class StopLatch: Sendable {
+    private let stopped = Atomic<Int>(0)
+    private let incomplete = Atomic<Bool>(false)
+    private let problem = Mutex<String?>(nil)
+
+    /// Why a loop could not begin its work.
+    var failure: String? { problem.withLock { $0 } }
+
+    func failed(_ reason: String) {
+        problem.withLock { $0 = reason }
+    }
+
+    func nodeStopped(complete: Bool) {
+        if !complete { incomplete.store(true, ordering: .relaxed) }
+        stopped.wrappingAdd(1, ordering: .acquiringAndReleasing)
+    }
+
+    /// Waits until `count` loops have reported, at most so long.
+    ///
+    /// - Returns: Whether all did, with everything written.
+    func wait(for count: Int, milliseconds: Int) -> Bool {
+        for _ in 0..<milliseconds / 10 {
+            if stopped.load(ordering: .acquiring) >= count { return !incomplete.load(ordering: .relaxed) }
+            usleep(10_000)
+        }
+        return false
+    }
+}
+
+/// Why the daemon did not start.
+struct StartError: Error, CustomStringConvertible {
+    var problem: String
+
+    var description: String { problem }
+}
+
+/// The running daemon: starts the loops, waits for signals, stops in order.
+struct Daemon {
+    /// What a stopping loop may take to write out what waits; with the rest it stays below the 10 s that are promised.
+    static let flushTime: Duration = .seconds(7)
+    private static let stopMilliseconds = 8500
+
+    private let plan: DaemonPlan
+    private let threads: [LoopThread]
+
+    /// Starts everything.
+    ///
+    /// - Throws: `ReactorError` when a loop or a thread could not be made.
+    init(settings: Settings, logger: Logger) throws {
+        // A writer for each loop and one reader; POOL_SIZE bounds them.
+        let loops = Self.loops(settings)
+        let metrics = Metrics()
+        let hasCRM = settings.bitrix != nil
+        plan = DaemonPlan(
+            settings: settings, loops: loops,
+            shared: .init(count: loops, maximumCalls: settings.maximumCalls, metrics: metrics),
+            orders: (0..<loops).map { _ in Mailbox(capacity: 16) },
+            crmActions: Mailbox(capacity: DaemonPlan.crmMailboxCapacity),
+            store: try Store(
+                location: settings.store, settings: settings.storeSettings, metrics: metrics, logger: logger),
+            tls: try TLSClientContext(),
+            links: LinkStates(pbxName: settings.ari == nil ? nil : settings.pbxName, writers: loops),
+            crmLink: CRMLink(hasCRM ? .ok : .off), latch: StopLatch(), metrics: metrics, logger: logger)
+        var threads: [LoopThread] = []
+        for index in 0..<loops {
+            var configuration = LoopConfiguration()
+            configuration.ioMode = settings.ioMode
+            configuration.name = "loop-\(index)"
+            configuration.pinToCore = loops > 1 ? index : nil
+            threads.append(
+                try LoopThread.start(configuration) { [plan] loop in
+                    if index == 0 {
+                        plan.logger.info(
+                            "loops run on \(loop.driver.name): \(loop.driver.reason)",
+                            metadata: [
+                                "loops": "\(loops)",
+                                "features": "\(loop.driver.features.joined(separator: ","))",
+                            ])
+                    }
+                    do throws(ReactorError) {
+                        loop.context = try LoopNode(loop: loop, index: index, plan: plan)
+                    } catch {
+                        plan.latch.failed("cannot listen on \(plan.settings.listenAddress): \(error)")
+                    }
+                })
+        }
+        self.threads = threads
+        if let problem = plan.latch.failure {
+            for thread in threads { thread.stop() }
+            for thread in threads { thread.join() }
+            throw StartError(problem: problem)
+        }
+    }
+
+    private static func loops(_ settings: Settings) -> Int {
+        if case .postgres = settings.store { return min(settings.loops, max(1, settings.poolSize - 1)) }
+        return settings.loops
+    }
+
+    /// Stops in order: intake, then what waits, then the loops.
+    ///
+    /// - Returns: Whether everything that waited was written.
+    func stop() -> Bool {
+        for order in plan.orders { _ = order.post(.stop) }
+        let isComplete = plan.latch.wait(for: plan.loops, milliseconds: Self.stopMilliseconds)
+        for thread in threads { thread.stop() }
+        for thread in threads { thread.join() }
+        plan.store.close()
+        return isComplete
+    }
+}

@@ -1,0 +1,47 @@
+import Connectors
+import Synchronization
+
+/// How the daemon's links stand, written by the loops, read by whoever answers `/health`, the page or `/metrics`.
+final class LinkStates: Sendable {
+    /// The PBX.
+    struct PBX: Sendable {
+        var name: String
+        var isConnected: Bool
+        /// What is wrong, in words; `nil` when nothing is.
+        var problem: String?
+    }
+
+    private let pbx: Mutex<PBX?>
+    private let writers: Mutex<[StoreState]>
+
+    init(pbxName: String?, writers count: Int) {
+        pbx = Mutex(pbxName.map { PBX(name: $0, isConnected: false, problem: "not connected yet") })
+        writers = Mutex(Array(repeating: .connecting, count: count))
+    }
+
+    /// The PBX that is read; `nil` in mock mode.
+    var pbxState: PBX? { pbx.withLock { $0 } }
+
+    func set(pbxConnected: Bool, problem: String?) {
+        pbx.withLock {
+            $0?.isConnected = pbxConnected
+            $0?.problem = problem
+        }
+    }
+
+    func set(writer index: Int, _ state: StoreState) {
+        writers.withLock { $0[index] = state }
+    }
+
+    /// `nil` when every connection to the database works; else the first thing that is wrong.
+    func storeProblem(reader: StoreState) -> String? {
+        for state in writers.withLock({ $0 }) + [reader] {
+            switch state {
+            case .connected: continue
+            case .connecting: return "not connected yet"
+            case .failing(let reason): return reason
+            }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,108 @@
+import CallEngine
+import Connectors
+import Logging
+import Protocols
+import Reactor
+
+/// What the main thread tells a loop.
+enum NodeOrder: Sendable {
+    /// Take nothing new, write out what waits, then report to the latch.
+    case stop
+}
+
+/// All that lives on one loop: made there, used there, told to stop by its mailbox.
+///
+/// The first loop reads the PBX; the last one answers HTTP and talks to Bitrix24. With one loop they are the same.
+final class LoopNode {
+    private let loop: Loop
+    private let index: Int
+    private let plan: DaemonPlan
+    private let commit: GroupCommit
+    private let pipeline: CallPipeline
+    private var ari: ARIClient?
+    private var web: WebNode?
+    private var crm: BitrixClient?
+
+    init(loop: Loop, index: Int, plan: DaemonPlan) throws(ReactorError) {
+        self.loop = loop
+        self.index = index
+        self.plan = plan
+        let writer = plan.store.makeWriter(on: loop)
+        commit = GroupCommit(
+            loop: loop, writer: writer, settings: plan.settings.storeSettings, metrics: plan.metrics,
+            logger: plan.logger)
+        pipeline = CallPipeline(
+            loop: loop, index: index, shared: plan.shared, commit: commit, logger: plan.logger)
+        commit.onStateChange = { [plan] in plan.links.set(writer: index, $0) }
+        pipeline.onActions = { [plan] actions in plan.tellCRM(actions) }
+        loop.attach(plan.orders[index]) { [unowned self] in take($0) }
+        if index == 0 { startReading() }
+        if index == plan.loops - 1 {
+            startCRM()
+            web = try WebNode(loop: loop, plan: plan)
+        }
+    }
+
+    private func startReading() {
+        guard let configuration = plan.settings.ari else { return }
+        let client = ARIClient(
+            loop: loop, configuration: configuration, sink: self, tls: plan.tls, logger: plan.logger,
+            metrics: plan.metrics)
+        ari = client
+        client.start()
+    }
+
+    private func startCRM() {
+        guard let configuration = plan.settings.bitrix else { return }
+        let client = BitrixClient(
+            loop: loop, configuration: configuration, tls: plan.tls, link: plan.crmLink, logger: plan.logger,
+            metrics: plan.metrics)
+        client.onRegistered = { [plan] callID, bitrixCallID in plan.registered(callID, bitrixCallID) }
+        crm = client
+        loop.attach(plan.crmActions) { actions in
+            for action in actions { client.submit(action) }
+        }
+    }
+
+    private func take(_ order: NodeOrder) {
+        switch order {
+        case .stop:
+            ari?.stop()
+            web?.stopAccepting()
+            // One more tick: events that another loop handed over before it stopped are taken first.
+            loop.schedule(after: .milliseconds(50)) { [self] in
+                commit.flushAndStop(deadline: loop.now + Daemon.flushTime) { [self] complete in
+                    web?.close()
+                    crm?.stop()
+                    plan.latch.nodeStopped(complete: complete)
+                }
+            }
+        }
+    }
+}
+
+extension LoopNode: ARIEventSink {
+    func received(_ payload: RawSpan, from client: ARIClient) {
+        let subscription: LegGraph.Subscription =
+            client.configuration.subscription == .app ? .applicationOnly : .allChannels
+        guard
+            let event = pipeline.received(payload, pbx: UInt16(client.index), subscription: subscription)
+        else { return }
+        if let channelID = event.channelID { client.continueInDialplan(channelID) }
+    }
+
+    func stateChanged(_ client: ARIClient, _ state: ARIConnectionState) {
+        switch state {
+        case .connected: plan.links.set(pbxConnected: true, problem: nil)
+        case .disconnected(let reason, _): plan.links.set(pbxConnected: false, problem: reason)
+        case .idle, .connecting: break
+        case .stopped: plan.links.set(pbxConnected: false, problem: "stopped")
+        }
+    }
+
+    func snapshot(channels: [UInt8], bridges: [UInt8], from client: ARIClient) {
+        let subscription: LegGraph.Subscription =
+            client.configuration.subscription == .app ? .applicationOnly : .allChannels
+        pipeline.snapshot(channels: channels, pbx: UInt16(client.index), subscription: subscription)
+    }
+}

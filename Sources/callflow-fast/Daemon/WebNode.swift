@@ -1,0 +1,99 @@
+import CallEngine
+import Connectors
+import Logging
+import Protocols
+import Reactor
+
+/// The HTTP side of one loop: server, API, live stream, and the reads behind them.
+final class WebNode {
+    private let plan: DaemonPlan
+    private let loop: Loop
+    private let reader: any StoreReader
+    private var service: APIService?
+    private var server: HTTPServer?
+    private var listenTimer: TimerID?
+
+    init(loop: Loop, plan: DaemonPlan) throws(ReactorError) {
+        self.loop = loop
+        self.plan = plan
+        reader = plan.store.makeReader(on: loop)
+        reader.start()
+        let service = APIService(loop: loop, environment: self, metrics: plan.metrics, logger: plan.logger)
+        let server = HTTPServer(loop: loop, service: service, logger: plan.logger, metrics: plan.metrics)
+        self.service = service
+        self.server = server
+        let bound = try server.listen(on: plan.settings.listenAddress)
+        service.start()
+        plan.logger.info("API and live page", metadata: ["address": "http://\(bound)/"])
+    }
+
+    func stopAccepting() {
+        server?.stopAccepting()
+    }
+
+    func close() {
+        service?.stop()
+        server?.closeAll(drainTimeout: .milliseconds(200))
+        reader.stop()
+    }
+}
+
+extension WebNode: APIEnvironment {
+    var now: Timestamp { WallClock.now() }
+
+    var health: HealthSnapshot {
+        var pbxs: [LinkStatus] = []
+        if let pbx = plan.links.pbxState {
+            pbxs.append(
+                LinkStatus(
+                    name: "PBX \(pbx.name)", state: pbx.isConnected ? .ok : .error,
+                    text: pbx.problem ?? "connected"))
+        }
+        return HealthSnapshot(pbxs: pbxs, database: databaseStatus, crm: crmStatus)
+    }
+
+    private var databaseStatus: LinkStatus {
+        if let problem = plan.links.storeProblem(reader: reader.state) {
+            return LinkStatus(name: "Database", state: .error, text: problem)
+        }
+        return LinkStatus(name: "Database", state: .ok, text: "connected, \(plan.settings.store)")
+    }
+
+    private var crmStatus: LinkStatus {
+        switch plan.crmLink.state {
+        case .off: LinkStatus(name: "Bitrix24", state: .off, text: "BITRIX_WEBHOOK_URL is not set")
+        case .ok: LinkStatus(name: "Bitrix24", state: .ok, text: "calls are registered")
+        case .failing(let reason): LinkStatus(name: "Bitrix24", state: .error, text: reason)
+        }
+    }
+
+    var totalEvents: Int { plan.shared.statistics.total }
+    var eventsPerType: [(name: String, count: Int)] { plan.shared.statistics.perType }
+    var pbxNames: [String] { [plan.settings.pbxName] }
+    var store: any StoreReader { reader }
+
+    func forEachLiveCall(_ body: (CallRecord) -> Bool) {
+        var goesOn = true
+        for registry in plan.shared.registries where goesOn {
+            registry.forEach { record in
+                goesOn = body(record)
+                return goesOn
+            }
+        }
+    }
+
+    func liveCall(callID: String) -> CallRecord? {
+        plan.shared.registries[plan.shard(of: callID)].find(callID: callID)
+    }
+
+    func inject(_ event: TestEvent) -> TestEventOutcome {
+        guard
+            let injected = InjectedEvent(
+                callID: event.callID, eventType: event.eventType, payload: event.payload)
+        else { return .refused("payload is no JSON object") }
+        guard plan.shared.mailboxes[plan.shard(of: event.callID)].post(.inject(injected)) else {
+            return .refused("too many events are waiting")
+        }
+        return .accepted
+    }
+}

@@ -1,0 +1,109 @@
+import Connectors
+import Logging
+import Protocols
+import Reactor
+
+/// All settings of the daemon, checked: whoever holds one can start.
+struct Settings {
+    /// Old daemon's README port is 4100 in deployments; its default, which we keep, is 4000.
+    static let defaultPort = 4000
+
+    var logLevel: Logger.Level
+    var logFile: String?
+    var ioMode: IOMode
+    var loops: Int
+    var maximumCalls: Int
+    var listenAddress: SocketAddress
+    /// `nil`: mock mode, no PBX is read.
+    var ari: ARIConfiguration?
+    /// Why there is no PBX, for the log.
+    var ariMissing: String?
+    var pbxName: String
+    var store: StoreLocation
+    var storeSettings: StoreSettings
+    /// Upper bound of PostgreSQL connections, writers and readers together.
+    var poolSize: Int
+    /// `nil`: CRM off.
+    var bitrix: BitrixConfiguration?
+
+    /// Reads and checks everything.
+    ///
+    /// - Throws: `SettingError`, naming the first variable that cannot be used.
+    init(_ source: SettingSource, cores: Int) throws {
+        logLevel = try Self.logLevel(source)
+        logFile = source.text("LOG_FILE")
+        ioMode = try source.choice("IO", default: IOMode.auto)
+        loops = try source.number("LOOPS", in: 1...256, default: max(1, cores))
+        maximumCalls = try source.number("MAX_CALLS", in: 64...4_000_000, default: 65_536)
+        listenAddress = try Self.listenAddress(source)
+        pbxName = source.text("PBX_NAME") ?? "main"
+        (ari, ariMissing) = try Self.ari(source, pbxName: pbxName)
+        do throws(StoreError) {
+            store = try StoreLocation(databaseURL: source.text("DATABASE_URL"))
+        } catch {
+            throw SettingError(variable: "DATABASE_URL", problem: error.description)
+        }
+        poolSize = try source.number("POOL_SIZE", in: 1...1000, default: 10)
+        storeSettings = StoreSettings()
+        storeSettings.queueMaxBytes = try source.number(
+            "STORE_QUEUE_MAX_BYTES", in: (1 << 20)...(1 << 40), default: storeSettings.queueMaxBytes)
+        storeSettings.sqliteSynchronous = try source.choice(
+            "SQLITE_SYNCHRONOUS", default: storeSettings.sqliteSynchronous)
+        storeSettings.pbxNames = [pbxName]
+        do throws(BitrixConfigurationError) {
+            bitrix = try BitrixConfiguration(pbxName: pbxName, reading: { source.text($0) })
+        } catch {
+            throw SettingError(variable: error.variable, problem: error.problem)
+        }
+    }
+
+    private static func logLevel(_ source: SettingSource) throws -> Logger.Level {
+        switch (source.text("LOG_LEVEL") ?? "info").lowercased() {
+        case "debug": return .debug
+        case "info": return .info
+        case "warning", "warn": return .warning
+        case "error": return .error
+        case let other:
+            throw SettingError(
+                variable: "LOG_LEVEL", problem: "must be one of debug, info, warning, error, not \"\(other)\""
+            )
+        }
+    }
+
+    private static func listenAddress(_ source: SettingSource) throws -> SocketAddress {
+        let port = UInt16(try source.number("PORT", in: 0...65535, default: defaultPort))
+        guard let address = source.text("HTTP_ADDRESS") else { return .ipv4Any(port: port) }
+        let bracketed = address.contains(":") && !address.hasPrefix("[") ? "[\(address)]" : address
+        do {
+            return try SocketAddress(parsing: "\(bracketed):\(port)")
+        } catch {
+            throw SettingError(
+                variable: "HTTP_ADDRESS", problem: "must be an IPv4 or IPv6 address, not \"\(address)\"")
+        }
+    }
+
+    private static func ari(_ source: SettingSource, pbxName: String) throws -> (ARIConfiguration?, String?) {
+        guard let text = source.text("ARI_URL") else { return (nil, "ARI_URL is not set") }
+        let url: URL
+        do {
+            url = try URL(text)
+        } catch {
+            throw SettingError(variable: "ARI_URL", problem: "\(error)")
+        }
+        guard url.scheme == .ws || url.scheme == .wss else {
+            throw SettingError(variable: "ARI_URL", problem: "must begin with ws:// or wss://")
+        }
+        guard url.user == nil, url.password == nil else {
+            throw SettingError(
+                variable: "ARI_URL", problem: "must not hold the password; use ARI_USER and ARI_PASSWORD")
+        }
+        guard let user = source.text("ARI_USER") else { return (nil, "ARI_USER is not set") }
+        guard let password = source.text("ARI_PASSWORD") else { return (nil, "ARI_PASSWORD is not set") }
+        var configuration = ARIConfiguration(name: pbxName, url: url, user: user, password: password)
+        configuration.appName = source.text("ARI_APP_NAME") ?? configuration.appName
+        configuration.subscription = try source.choice("ARI_SUBSCRIBE", default: configuration.subscription)
+        configuration.stasisPolicy = try source.choice(
+            "ARI_STASIS_POLICY", default: configuration.stasisPolicy)
+        return (configuration, nil)
+    }
+}
