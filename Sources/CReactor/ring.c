@@ -20,8 +20,14 @@ struct creactor_ring {
     uint32_t buffer_count;
     uint32_t buffer_bytes;
     uint32_t recycled;
+    // The last wait gave so many completions that more are likely waiting.
+    bool busy;
     uint64_t system_calls;
 };
+
+// With deferred task work the kernel makes at most max(20, number waited for) completions per wait
+// (IO_LOCAL_TW_DEFAULT_MAX, Linux 6.13). Under load it is therefore asked for a batch, with no time to wait.
+enum { BUSY_COMPLETIONS = 16, BUSY_BATCH = 256 };
 
 // Tries one set of flags with the usual queue sizes, then with small ones: before Linux 5.12 rings count against
 // RLIMIT_MEMLOCK, and containers limit memory in other ways.
@@ -218,29 +224,18 @@ int creactor_ring_prepare_close(struct creactor_ring *ring, int fd, uint64_t use
     return 0;
 }
 
-int creactor_ring_wait(struct creactor_ring *ring, uint64_t nanoseconds, struct creactor_completion *out,
-                       int capacity) {
-    int result;
-    ring->system_calls++;
-    if (nanoseconds == 0) {
-        result = io_uring_submit_and_get_events(&ring->ring);
-    } else if (nanoseconds == UINT64_MAX) {
-        result = io_uring_submit_and_wait(&ring->ring, 1);
-    } else {
-        struct __kernel_timespec timeout = {.tv_sec = (long long)(nanoseconds / 1000000000u),
-                                            .tv_nsec = (long long)(nanoseconds % 1000000000u)};
-        struct io_uring_cqe *first = NULL;
-        result = io_uring_submit_and_wait_timeout(&ring->ring, &first, 1, &timeout, NULL);
-    }
-    // ETIME is the time-out; EBUSY and EAGAIN: completions have to be taken first; EINTR: a signal.
-    if (result < 0 && result != -ETIME && result != -EINTR && result != -EBUSY && result != -EAGAIN) {
-        return result;
-    }
-    struct io_uring_cqe *completions[256];
+// What a wait may answer without anything being wrong: the time is over, completions have to be taken first, or
+// a signal came.
+static bool is_harmless(int result) {
+    return result >= 0 || result == -ETIME || result == -EBUSY || result == -EAGAIN || result == -EINTR;
+}
+
+static int collect(struct creactor_ring *ring, struct creactor_completion *out, int capacity) {
+    struct io_uring_cqe *completions[BUSY_BATCH];
     int total = 0;
     while (total < capacity) {
         unsigned wanted = (unsigned)(capacity - total);
-        if (wanted > 256) wanted = 256;
+        if (wanted > BUSY_BATCH) wanted = BUSY_BATCH;
         unsigned count = io_uring_peek_batch_cqe(&ring->ring, completions, wanted);
         if (count == 0) break;
         for (unsigned i = 0; i < count; i++) {
@@ -255,7 +250,37 @@ int creactor_ring_wait(struct creactor_ring *ring, uint64_t nanoseconds, struct 
         }
         io_uring_cq_advance(&ring->ring, count);
     }
+    ring->busy = total >= BUSY_COMPLETIONS;
     return total;
+}
+
+static int wait_for(struct creactor_ring *ring, unsigned completions, uint64_t nanoseconds) {
+    struct __kernel_timespec timeout = {.tv_sec = (long long)(nanoseconds / 1000000000u),
+                                        .tv_nsec = (long long)(nanoseconds % 1000000000u)};
+    struct io_uring_cqe *first = NULL;
+    ring->system_calls++;
+    return io_uring_submit_and_wait_timeout(&ring->ring, &first, completions, &timeout, NULL);
+}
+
+int creactor_ring_wait(struct creactor_ring *ring, uint64_t nanoseconds, struct creactor_completion *out,
+                       int capacity) {
+    int result;
+    if (ring->busy) {
+        result = wait_for(ring, BUSY_BATCH, 0);
+        if (!is_harmless(result)) return result;
+        int count = collect(ring, out, capacity);
+        if (count > 0 || nanoseconds == 0) return count;
+    }
+    if (nanoseconds == 0) {
+        ring->system_calls++;
+        result = io_uring_submit_and_get_events(&ring->ring);
+    } else if (nanoseconds == UINT64_MAX) {
+        ring->system_calls++;
+        result = io_uring_submit_and_wait(&ring->ring, 1);
+    } else {
+        result = wait_for(ring, 1, nanoseconds);
+    }
+    return is_harmless(result) ? collect(ring, out, capacity) : result;
 }
 
 void *creactor_ring_buffer(const struct creactor_ring *ring, int32_t buffer) {
