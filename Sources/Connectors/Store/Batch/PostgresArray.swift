@@ -74,7 +74,9 @@ struct PostgresArray {
     mutating func append(_ time: Timestamp?) {
         guard let time else { return appendNull() }
         append(bigEndian: Int32(8))
-        append(bigEndian: time.microseconds &- Self.epochMicroseconds)
+        // The least value would mean -infinity; one above it is a time that PostgreSQL refuses.
+        let (value, overflow) = time.microseconds.subtractingReportingOverflow(Self.epochMicroseconds)
+        append(bigEndian: overflow ? Int64.min + 1 : value)
         count += 1
     }
 

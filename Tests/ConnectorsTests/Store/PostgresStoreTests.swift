@@ -1,0 +1,265 @@
+import CallEngine
+import Foundation
+import Protocols
+import Reactor
+import Testing
+
+@testable import Connectors
+
+@Suite("PostgreSQL, in good and bad days", .enabled(if: PostgresCluster.isInstalled, "no PostgreSQL here"))
+struct PostgresStoreTests {
+    @Test("a batch is one transaction of at most three statements and one sync point")
+    func statementsPerBatch() throws {
+        let bench = try StoreBench(.postgres)
+        for number in 0..<400 {
+            bench.event("s\(number)", "e")
+            bench.commit.appendCall(.test("s\(number)"))
+        }
+        [UInt8]("s1".utf8).withUnsafeBytes { bench.commit.appendCRM(callID: $0, bitrixCallID: $0) }
+        bench.start()
+        bench.settle()
+        let writer = try #require(bench.writer as? PostgresWriter)
+        #expect(writer.syncPointCount == 1)
+        #expect(writer.statementCount == 3)
+        for number in 0..<3000 { bench.event("s\(number)", "e") }
+        bench.settle()
+        #expect(bench.metrics[.storeEventsWritten] == 3400)
+        // Full batches of 500 and what a tick left over.
+        #expect(writer.syncPointCount <= 1 + 7)
+        #expect(writer.statementCount == writer.syncPointCount + 2)
+        #expect(writer.syncPointCount == bench.metrics[.storeBatches])
+        // Rows of one batch share their transaction.
+        let transactions = try PostgresCluster.shared().execute(
+            "SELECT count(DISTINCT xmin::text) FROM call_events", database: bench.database)
+        #expect(transactions == "\(writer.syncPointCount)")
+        bench.close()
+    }
+
+    @Test("many batches on the way keep their order and none is lost")
+    func manyInFlight() throws {
+        let bench = try StoreBench(.postgres)
+        bench.start()
+        let payload = #"{"fill":""# + String(repeating: "x", count: 700) + #""}"#
+        var most = 0
+        for number in 0..<20_000 {
+            bench.event("f\(number % 7)", "\(number)", payload, at: 5)
+            if number % 100 == 0 { bench.loop.runOnce(maximumWait: .zero) }
+            most = max(most, bench.commit.inFlightCount)
+        }
+        bench.settle()
+        #expect(most > 1)
+        #expect(most <= StoreSettings().batchesInFlight)
+        let cluster = try PostgresCluster.shared()
+        #expect(
+            try cluster.execute(
+                "SELECT count(*), count(DISTINCT event_type) FROM call_events", database: bench.database)
+                == "20000|20000")
+        let outOfOrder = try cluster.execute(
+            """
+            SELECT count(*) FROM (SELECT event_type::int AS n, lag(event_type::int) OVER (ORDER BY id) AS before
+            FROM call_events) AS t WHERE n < before
+            """, database: bench.database)
+        #expect(outOfOrder == "0")
+        bench.close()
+    }
+
+    @Test("a refused row costs only itself")
+    func badRows() throws {
+        let bench = try StoreBench(.postgres)
+        var released: [String] = []
+        bench.commit.onDurable = { batch in
+            for case .register(let call) in batch.crmActions { released.append(call.callID) }
+        }
+        for number in 0..<300 {
+            // jsonb refuses U+0000, and a number beyond its range.
+            let payload = [17: #"{"a":"\u0000"}"#, 230: #"{"a":1e200000}"#][number] ?? #"{"n":1}"#
+            bench.event("b\(number)", "e", payload, at: Int64(number))
+        }
+        for number in 0..<10 {
+            bench.commit.appendCall(
+                .test("b\(number)") { if number == 4 { $0.startedAt = Timestamp(microseconds: .min) } })
+            bench.commit.attach(
+                crm: .register(
+                    CRMCall(
+                        callID: "b\(number)", direction: .inbound, callerNumber: nil, calleeNumber: nil,
+                        startedAt: .test(0))))
+        }
+        bench.start()
+        bench.settle()
+        let rows = try PostgresCluster.shared().execute(
+            "SELECT count(*), count(*) FILTER (WHERE call_id IN ('b17', 'b230')) FROM call_events",
+            database: bench.database)
+        #expect(rows == "298|0")
+        #expect(
+            try bench.calls(CallFilter(limit: 100)).map(\.callID).sorted()
+                == [0, 1, 2, 3, 5, 6, 7, 8, 9].map { "b\($0)" })
+        #expect(bench.metrics[.storeRowsRejected] == 3)
+        #expect(bench.metrics[.storeEventsWritten] == 298)
+        #expect(bench.metrics[.storeCallsWritten] == 9)
+        #expect(
+            released == [0, 1, 2, 3, 5, 6, 7, 8, 9].map { "b\($0)" }, "the CRM hears only of what is stored")
+        #expect(bench.log.count(containing: "refused a row") == 3)
+        #expect(bench.log.count(containing: "call=b17 event=e row=event sqlstate=22P05") == 1)
+        #expect(bench.log.count(containing: "call=b230 event=e row=event sqlstate=22003") == 1)
+        #expect(bench.log.count(containing: "call=b4 event= row=call sqlstate=22008") == 1)
+        bench.close()
+    }
+
+    @Test("a server killed in the middle and started again gets everything, in order")
+    func serverKilled() throws {
+        let cluster = try PostgresCluster()
+        try cluster.execute("CREATE DATABASE kill", database: "postgres")
+        let bench = try StoreBench(url: cluster.url(database: "kill"))
+        bench.start()
+        var sent = 0
+        func send(_ count: Int) {
+            for _ in 0..<count {
+                bench.event("k", "\(sent)", at: 1)
+                if sent % 10 == 0 {
+                    bench.commit.appendCall(.test("k\(sent)") { $0.updatedAt = .test(Int64(sent)) })
+                }
+                if sent % 40 == 0 { bench.loop.runOnce(maximumWait: .zero) }
+                sent += 1
+            }
+        }
+        send(4000)
+        try cluster.stop()
+        send(4000)
+        bench.wait(for: "the loss to be seen") { !bench.commit.state.isConnected }
+        #expect(bench.metrics[.storeConnected] == 0)
+        guard case .failing(let reason) = bench.commit.state else { return }
+        #expect(!reason.contains(cluster.password))
+        var refusal: StoreError?
+        bench.wait(for: "the reader to notice") {
+            bench.reader.calls(CallFilter()) { if case .failure(let error) = $0 { refusal = error } }
+            return refusal != nil
+        }
+        send(4000)
+        #expect(bench.commit.waitingBytes > 0)
+        try cluster.start()
+        bench.wait(for: "a new connection") { bench.commit.state.isConnected }
+        send(500)
+        bench.settle()
+        #expect(bench.metrics[.storeEventsDropped] == 0)
+        #expect(bench.metrics[.storeQueuedBytes] == 0)
+        let rows = try cluster.execute(
+            "SELECT count(DISTINCT event_type) FROM call_events; SELECT count(*) FROM calls", database: "kill"
+        )
+        #expect(rows == "\(sent)\n\(sent / 10)")
+        // Written at least once: what stands first is in order.
+        let outOfOrder = try cluster.execute(
+            """
+            SELECT count(*) FROM (SELECT n, lag(n) OVER (ORDER BY id) AS before FROM
+            (SELECT event_type::int AS n, max(id) AS id FROM call_events GROUP BY 1) AS a) AS b WHERE n < before
+            """, database: "kill")
+        #expect(outOfOrder == "0")
+        #expect(bench.log.count(containing: "is away") >= 1)
+        #expect(bench.log.lines.allSatisfy { !$0.contains(cluster.password) })
+        #expect(bench.close())
+        try cluster.stop()
+    }
+
+    @Test("a session ended by the administrator is replaced")
+    func terminatedSession() throws {
+        let bench = try StoreBench(.postgres)
+        bench.start()
+        let cluster = try PostgresCluster.shared()
+        for round in 0..<5 {
+            bench.event("t", "\(round)")
+            try cluster.execute(
+                """
+                SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = '\(bench.database)' AND application_name = 'callflow-fast'
+                """, database: "postgres")
+            bench.wait(for: "the loss to be seen") { bench.metrics[.storeReconnects] > round }
+            bench.settle()
+        }
+        #expect(
+            try cluster.execute(
+                "SELECT count(DISTINCT event_type) FROM call_events", database: bench.database) == "5")
+        bench.close()
+    }
+
+    @Test("a refused or unreachable server is told plainly and without the password")
+    func refused() throws {
+        let cluster = try PostgresCluster.shared()
+        let closed = PostgresLocation(parameters: [
+            ("host", "127.0.0.1"), ("port", "1"), ("user", "u"), ("password", "hunter22"), ("dbname", "d"),
+        ])
+        let cases: [(url: String, says: String)] = [
+            (cluster.url(database: "postgres", password: "wrong-Pässword"), "password authentication failed"),
+            (cluster.url(database: "no_such_database"), "does not exist"),
+            ("postgres://u:hunter22@127.0.0.1:1/d", "Connection refused"),
+            ("postgres://u:hunter22@name.invalid/d", "name.invalid"),
+        ]
+        for each in cases {
+            let bench = try StoreBench(url: each.url)
+            bench.commit.start()
+            bench.event("waits")
+            bench.wait(for: "the refusal") {
+                if case .failing = bench.commit.state { return true }
+                return false
+            }
+            guard case .failing(let reason) = bench.commit.state else { continue }
+            #expect(reason.contains(each.says), "\(reason)")
+            bench.wait(for: "a second attempt") { bench.metrics[.storeReconnects] >= 3 }
+            #expect(bench.log.count(containing: "is away") == 1, "one line for one state")
+            for secret in ["hunter22", "wrong-P", cluster.password] {
+                #expect(bench.log.lines.allSatisfy { !$0.contains(secret) })
+            }
+            #expect(bench.commit.waitingBytes > 0, "intake goes on")
+            #expect(!bench.close(within: .milliseconds(50)))
+            #expect(bench.metrics[.storeEventsDropped] == 1)
+        }
+        #expect(closed.scrubbed("bad hunter22 here") == "bad *** here")
+    }
+
+    @Test("a full queue drops events, keeps the latest state of calls, says so once, and recovers")
+    func fullQueue() throws {
+        let cluster = try PostgresCluster()
+        try cluster.execute("CREATE DATABASE full_queue", database: "postgres")
+        var settings = StoreBench.quick
+        settings.queueMaxBytes = 1 << 20
+        let bench = try StoreBench(url: cluster.url(database: "full_queue"), settings: settings)
+        bench.start()
+        try cluster.stop()
+        bench.wait(for: "the loss to be seen") { !bench.commit.state.isConnected }
+        let payload = "\"" + String(repeating: "p", count: 1000) + "\""
+        for number in 0..<3000 {
+            bench.event("q\(number % 50)", "\(number)", payload)
+            bench.commit.appendCall(
+                .test("q\(number % 50)") {
+                    $0.hangupCause = UInt16(number)
+                    $0.updatedAt = .test(Int64(number))
+                })
+            if number % 100 == 0 { bench.loop.runOnce(maximumWait: .zero) }
+        }
+        #expect(bench.commit.isDropping)
+        let dropped = bench.metrics[.storeEventsDropped]
+        #expect(dropped > 1000)
+        #expect(dropped < 2500)
+        #expect(bench.commit.waitingBytes < 3 << 20)
+        #expect(bench.log.count(containing: "store queue is full") == 1)
+        try cluster.start()
+        bench.wait(for: "the queue to empty") { bench.commit.isIdle }
+        #expect(!bench.commit.isDropping)
+        #expect(bench.log.count(containing: "\(dropped) event rows were dropped") == 1)
+        #expect(bench.metrics[.storeEventsWritten] == 3000 - dropped)
+        let causes = try cluster.execute(
+            "SELECT min(hangup_cause), max(hangup_cause), count(*) FROM calls", database: "full_queue")
+        #expect(causes == "2950|2999|50")
+        bench.close()
+        try cluster.stop()
+    }
+
+    @Test("stopping flushes what waits")
+    func flushing() throws {
+        let bench = try StoreBench(.postgres)
+        bench.start()
+        for number in 0..<7777 { bench.event("flush", "\(number)") }
+        #expect(bench.close())
+        let count = try PostgresCluster.shared().execute(
+            "SELECT count(*) FROM call_events", database: bench.database)
+        #expect(count == "7777")
+    }
+}

@@ -1,0 +1,175 @@
+import CallEngine
+import Protocols
+import Reactor
+import Testing
+
+@testable import Connectors
+
+@Suite("A batch's columns")
+struct WriteBatchTests {
+    private func cleaned(_ bytes: [UInt8]) -> (text: String, changed: Bool, fast: Bool) {
+        bytes.withUnsafeBytes {
+            let (result, changed) = ColumnText.cleaned($0)
+            return (String(decoding: result, as: UTF8.self), changed, ColumnText.isClean($0))
+        }
+    }
+
+    @Test("PostgreSQL's binary array format, byte by byte")
+    func arrayFormat() {
+        var texts = PostgresArray(of: .text)
+        texts.append([0x61, 0x62])
+        texts.appendNull()
+        texts.append([])
+        texts.finish()
+        #expect(
+            texts.bytes == [
+                0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 25, 0, 0, 0, 3, 0, 0, 0, 1,
+                0, 0, 0, 2, 0x61, 0x62, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0,
+            ])
+        var times = PostgresArray(of: .timestamp)
+        times.append(Timestamp(microseconds: 946_684_800_000_001))
+        times.finish()
+        #expect(
+            times.bytes == [
+                0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 4, 90, 0, 0, 0, 1, 0, 0, 0, 1,
+                0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1,
+            ])
+        var json = PostgresArray(of: .jsonb)
+        [UInt8]("{}".utf8).withUnsafeBytes { _ = json.append(json: $0) }
+        json.finish()
+        #expect(json.bytes.suffix(7) == [0, 0, 0, 3, 1, 0x7B, 0x7D])
+        json.removeAll(keepingUpTo: 1 << 20)
+        #expect(json.count == 0)
+        #expect(json.bytes.count == PostgresArray.headerBytes)
+    }
+
+    @Test(
+        "texts that fit stay",
+        arguments: ["", "1700000000.1", String(repeating: "x", count: 255), "Ольга", "🐝", "a\u{FFFD}"])
+    func cleanTexts(_ text: String) {
+        let result = cleaned([UInt8](text.utf8))
+        #expect(result.text == text)
+        #expect(!result.changed)
+        #expect(result.fast)
+    }
+
+    @Test("255 characters of several bytes fit, though the quick look cannot tell")
+    func longCleanText() {
+        let text = String(repeating: "ж", count: 255)
+        let result = cleaned([UInt8](text.utf8))
+        #expect(result.text == text)
+        #expect(!result.changed)
+        #expect(!result.fast)
+    }
+
+    @Test("texts that do not fit are cut after 255 characters, cleaned of U+0000 and of what is no UTF-8")
+    func dirtyTexts() {
+        #expect(cleaned([UInt8](String(repeating: "x", count: 256).utf8)).text.count == 255)
+        #expect(
+            cleaned([UInt8](String(repeating: "🐝", count: 10_000).utf8)).text
+                == String(repeating: "🐝", count: 255))
+        #expect(cleaned([0]) == ("\u{FFFD}", true, false))
+        #expect(cleaned([0x61, 0xC3]) == ("a\u{FFFD}", true, false))
+        #expect(cleaned([0xED, 0xA0, 0x80, 0x62]).text.hasSuffix("b"))
+        #expect(cleaned([0xED, 0xA0, 0x80, 0x62]).changed)
+        #expect(cleaned([0xF0, 0x9F, 0x90]).changed)
+        // Combined characters count by their code points, as PostgreSQL counts.
+        let combined = String(repeating: "e\u{301}", count: 200)
+        #expect(cleaned([UInt8](combined.utf8)).text.unicodeScalars.count == 255)
+    }
+
+    @Test("repairs keep the length and touch nothing else")
+    func repairs() {
+        func repaired(_ text: String) -> (String, Int) {
+            var bytes = [UInt8](text.utf8)
+            let count = bytes.withUnsafeMutableBytes { PayloadRepair.repair($0) }
+            return (String(decoding: bytes, as: UTF8.self), count)
+        }
+        #expect(repaired(#""\u0000""#) == (#""\ufffd""#, 1))
+        #expect(repaired(#""\uD800\uDBFF\uDC00\uDC00""#) == (#""\ufffd\uDBFF\uDC00\ufffd""#, 2))
+        #expect(repaired(#""\\u0000\\\u0000""#) == (#""\\u0000\\\ufffd""#, 1))
+        #expect(repaired(#""\ud800\n\udc00""#) == (#""\ufffd\n\ufffd""#, 2))
+        #expect(repaired(#""\u0001\u0100\u1000\ue000""#) == (#""\u0001\u0100\u1000\ue000""#, 0))
+        #expect(repaired(#""cut\ud800"#) == (#""cut\ufffd"#, 1))
+        #expect(repaired(#""\"#) == (#""\"#, 0))
+        #expect(repaired(#""\u00"#) == (#""\u00"#, 0))
+        #expect(repaired("") == ("", 0))
+    }
+
+    /// A batch of 7 events, 5 calls and 2 updates.
+    private func mixedBatch() -> WriteBatch {
+        let batch = WriteBatch()
+        for number in 0..<7 {
+            [UInt8]("c\(number)".utf8).withUnsafeBytes { text in
+                batch.appendEvent(
+                    callID: text, type: text, payload: text, occurredAt: .test(Int64(number)),
+                    insertedAt: .test(0), payloadNeedsRepair: false)
+            }
+        }
+        for number in 0..<5 { batch.appendCall(.test("c\(number)")) }
+        for number in 0..<2 {
+            [UInt8]("c\(number)".utf8).withUnsafeBytes { batch.appendCRM(callID: $0, bitrixCallID: $0) }
+        }
+        return batch
+    }
+
+    @Test("a batch divides down to single rows, each exactly once and in order")
+    func dividing() {
+        var open = [mixedBatch()]
+        var single: [WriteBatch] = []
+        while let batch = open.popLast() {
+            if let (first, second) = batch.divided() {
+                #expect(first.rowCount + second.rowCount == batch.rowCount)
+                #expect(first.sequence < second.sequence)
+                open += [second, first]
+            } else {
+                single.append(batch)
+            }
+        }
+        let rows = single.map { "\($0.onlyRowDescription.kind) \($0.onlyRowDescription.callID)" }
+        #expect(
+            rows == (0..<7).map { "event c\($0)" } + (0..<5).map { "call c\($0)" }
+                + (0..<2).map { "crm update c\($0)" })
+        #expect(single.map(\.sequence) == single.map(\.sequence).sorted())
+    }
+
+    @Test("an emptied batch is as new")
+    func resetting() {
+        let batch = mixedBatch()
+        #expect(batch.byteCount > 0)
+        batch.note(receipt: .now())
+        batch.reset()
+        #expect(batch.isEmpty)
+        #expect(batch.byteCount == 0)
+        #expect(batch.oldestReceipt == nil)
+        #expect(batch.eventParameters() == nil)
+        #expect(batch.callParameters(pbxNames: []) == nil)
+        #expect(batch.crmParameters() == nil)
+    }
+
+    @Test("a batch is full by rows or by bytes")
+    func bounds() {
+        let rows = WriteBatch()
+        let bytes = WriteBatch()
+        let large = [UInt8](repeating: 0x20, count: 64 << 10)
+        [UInt8]("x".utf8).withUnsafeBytes { text in
+            for number in 1...WriteBatch.maximumEvents {
+                rows.appendEvent(
+                    callID: text, type: text, payload: text, occurredAt: .test(0), insertedAt: .test(0),
+                    payloadNeedsRepair: false)
+                #expect(rows.isFull == (number == WriteBatch.maximumEvents))
+            }
+            large.withUnsafeBytes { payload in
+                while !bytes.isFull {
+                    bytes.appendEvent(
+                        callID: text, type: text, payload: payload, occurredAt: .test(0),
+                        insertedAt: .test(0),
+                        payloadNeedsRepair: false)
+                }
+            }
+        }
+        #expect(bytes.eventCount == 16)
+        // Sequence numbers leave room for each row of a batch, also of one that kept calls beyond the queue.
+        #expect(GroupCommit.maximumCallsBeyondQueue + WriteBatch.maximumEvents * 2 < 1 << 20)
+    }
+}
