@@ -162,12 +162,19 @@ struct CallLifeTests {
     func numberFallbacks() throws {
         let playback = Playback()
         try playback.play(
-            text: #"{"type":"StasisStart","channel":{"id":"2.0","name":"SIP/x","caller":{"name":"Ivan","number":""},"connected":{"number":"205"},"dialplan":{"context":"c","exten":""}}}"#
+            text: #"""
+                {"type":"StasisStart","channel":{"id":"2.0","name":"SIP/x",\#
+                "caller":{"name":"Ivan","number":""},"connected":{"number":"205"},\#
+                "dialplan":{"context":"c","exten":""}}}
+                """#
         )
         #expect(playback.rows["2.0"]?.callerNumber.string == "Ivan")
         #expect(playback.rows["2.0"]?.calleeNumber.string == "205")
         try playback.play(
-            text: #"{"type":"StasisStart","channel":{"id":"3.0","name":"SIP/x","channelvars":{"CALLERID(num)":"44","EXTEN":"55"}}}"#
+            text: #"""
+                {"type":"StasisStart","channel":{"id":"3.0","name":"SIP/x",\#
+                "channelvars":{"CALLERID(num)":"44","EXTEN":"55"}}}
+                """#
         )
         #expect(playback.rows["3.0"]?.callerNumber.string == "44")
         #expect(playback.rows["3.0"]?.calleeNumber.string == "55")
@@ -177,10 +184,16 @@ struct CallLifeTests {
     func keys() throws {
         let playback = Playback()
         try playback.play(
-            text: #"{"type":"StasisStart","channel":{"id":"9.1","name":"a","linkedid":"L1","channelvars":{"CHANNEL(linkedid)":"L2"}}}"#
+            text: #"""
+                {"type":"StasisStart","channel":{"id":"9.1","name":"a","linkedid":"L1",\#
+                "channelvars":{"CHANNEL(linkedid)":"L2"}}}
+                """#
         )
         try playback.play(
-            text: #"{"type":"StasisStart","channel":{"id":"9.2","name":"b","linkedid":"","channelvars":{"CHANNEL(linkedid)":"L3"}}}"#
+            text: #"""
+                {"type":"StasisStart","channel":{"id":"9.2","name":"b","linkedid":"",\#
+                "channelvars":{"CHANNEL(linkedid)":"L3"}}}
+                """#
         )
         try playback.play(text: #"{"type":"StasisStart","channel":{"id":"9.3","name":"c"}}"#)
         try playback.play(text: #"{"type":"StasisStart","channel":{"name":"PJSIP/only-a-name"}}"#)
@@ -191,7 +204,10 @@ struct CallLifeTests {
     func escapes() throws {
         let playback = Playback()
         try playback.play(
-            text: #"{"type":"Stasis\u0053tart","channel":{"id":"\u0035.0","name":"x","caller":{"number":"\u002B7\t\ud83d\ude00"},"dialplan":{"exten":"a\"b"}}}"#
+            text: #"""
+                {"type":"Stasis\u0053tart","channel":{"id":"\u0035.0","name":"x",\#
+                "caller":{"number":"\u002B7\t\ud83d\ude00"},"dialplan":{"exten":"a\"b"}}}
+                """#
         )
         // An escaped type is none that Asterisk sends; the call is not begun by it but by its new leg.
         let record = try #require(playback.rows["5.0"])

@@ -74,8 +74,9 @@ public enum ARIEventKind: UInt8, Sendable, CaseIterable, BitwiseCopyable {
         }
     }
 
-    /// The word stored in `call_events.event_type` and counted in `/api/stats` (the contract's table; any other
-    /// type in lower case). Empty for `.other`, whose word is made from the event itself.
+    /// The word stored in `call_events.event_type` and counted in `/api/stats` (the contract's table; any other type in lower case).
+    ///
+    /// Empty for `.other`, whose word is made from the event itself.
     public var storedName: StaticString {
         switch self {
         case .other: ""

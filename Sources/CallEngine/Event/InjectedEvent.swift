@@ -7,7 +7,7 @@ import Protocols
 public struct InjectedEvent: Sendable {
     /// The call.
     public var callID: String
-    /// As stored: `stasis_start`, `state_change` …
+    /// As stored: `stasis_start`, `state_change` ….
     public var eventType: String
     /// The `payload` object as JSON text; `{}` when none came.
     public var payload: [UInt8]
@@ -45,8 +45,10 @@ public struct InjectedEvent: Sendable {
 
     private var needsRepair = false
 
-    /// Calls `body` with the event as the engine takes it. Texts are appended behind the payload, where the event's
-    /// places point; `payloadCount` bytes of the buffer are the payload to store.
+    /// Calls `body` with the event as the engine takes it.
+    ///
+    /// Texts are appended behind the payload, where the event's places point; `payloadCount` bytes of the
+    /// buffer are the payload to store.
     public func withEvent(
         hasher: TextHash,
         _ body: (ARIEvent, _ buffer: UnsafeRawBufferPointer, _ payloadCount: Int, Placement) -> Void

@@ -308,7 +308,9 @@ public struct LegGraph: ~Copyable {
         }
     }
 
-    /// Forgets what ended more than `linger` ago; O(1) amortised. Call it about once a second.
+    /// Forgets what ended more than `linger` ago; O(1) amortised.
+    ///
+    /// Call it about once a second.
     public mutating func sweep(now: UInt64) {
         while endedHead < ended.count, ended[endedHead].deadline <= now {
             let (_, what) = ended[endedHead]

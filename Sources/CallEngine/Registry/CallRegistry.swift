@@ -82,7 +82,9 @@ public final class CallRegistry: Sendable {
 
     // MARK: Writer
 
-    /// Makes the record in `slot` visible, new or changed. The writer's thread only.
+    /// Makes the record in `slot` visible, new or changed.
+    ///
+    /// The writer's thread only.
     public func publish(_ record: borrowing CallRecord, slot: Int, hash: UInt64, isNew: Bool) {
         precondition(slot < capacity)
         let words = makeWords(of: slot)
@@ -105,7 +107,9 @@ public final class CallRegistry: Sendable {
         if isNew { insertTag(hash, slot) }
     }
 
-    /// Takes the record in `slot` away. The writer's thread only.
+    /// Takes the record in `slot` away.
+    ///
+    /// The writer's thread only.
     public func retire(slot: Int, hash: UInt64) {
         var position = Int(truncatingIfNeeded: hash) & mask
         while true {
@@ -162,7 +166,9 @@ public final class CallRegistry: Sendable {
 
     // MARK: Readers
 
-    /// A copy of the call with this id, or `nil`. Any thread.
+    /// A copy of the call with this id, or `nil`.
+    ///
+    /// Any thread.
     public func find(callID: String) -> CallRecord? {
         var callID = callID
         let key = callID.withUTF8 { CallKey(UnsafeRawBufferPointer($0), hasher) }
@@ -191,7 +197,9 @@ public final class CallRegistry: Sendable {
         return nil
     }
 
-    /// Calls `body` with a copy of each live call, until it returns false. Any thread; O(capacity in use).
+    /// Calls `body` with a copy of each live call, until it returns false.
+    ///
+    /// Any thread; O(capacity in use).
     ///
     /// Calls that begin or end meanwhile may or may not be met; none is met torn.
     public func forEach(_ body: (CallRecord) -> Bool) {

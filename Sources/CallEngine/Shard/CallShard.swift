@@ -126,7 +126,9 @@ public struct CallShard: ~Copyable {
         calls[slot].record.updatedAt = time
     }
 
-    /// Publishes what changed and hands changed rows to the store, each once. Call it at the end of a tick.
+    /// Publishes what changed and hands changed rows to the store, each once.
+    ///
+    /// Call it at the end of a tick.
     public mutating func drain(_ save: (borrowing CallRecord, LongTexts?) -> Void) {
         for entry in touched {
             let slot = Int(entry)
@@ -142,7 +144,9 @@ public struct CallShard: ~Copyable {
         touched.removeAll(keepingCapacity: true)
     }
 
-    /// Forgets calls that ended more than `LegGraph.linger` ago. Call it about once a second, after `drain`.
+    /// Forgets calls that ended more than `LegGraph.linger` ago.
+    ///
+    /// Call it about once a second, after `drain`.
     public mutating func sweep(now: UInt64) {
         while endedHead < ended.count {
             let (entry, hash) = ended[endedHead]

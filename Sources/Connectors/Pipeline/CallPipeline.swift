@@ -98,7 +98,9 @@ package final class CallPipeline {
 
     // MARK: Events
 
-    /// Takes one event from a PBX. The hot path.
+    /// Takes one event from a PBX.
+    ///
+    /// The hot path.
     package func received(
         _ payload: RawSpan, pbx: UInt16, subscription: LegGraph.Subscription
     ) -> ReceivedEvent? {

@@ -1,7 +1,9 @@
 package import CallEngine
 import Synchronization
 
-/// Events received since the start, per type: what `/api/stats` tells. Any thread may count or read.
+/// Events received since the start, per type: what `/api/stats` tells.
+///
+/// Any thread may count or read.
 package final class EventStatistics: Sendable {
     /// Unknown types remembered by name; more are counted together, since names come from outside.
     package static let maximumUnknownTypes = 256

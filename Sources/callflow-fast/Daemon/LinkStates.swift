@@ -33,15 +33,18 @@ final class LinkStates: Sendable {
         writers.withLock { $0[index] = state }
     }
 
-    /// `nil` when every connection to the database works; else the first thing that is wrong.
+    /// `nil` when rows can be written and read; else the first thing that is wrong.
+    ///
+    /// - Parameter reader: A reader that has not been asked anything yet may still be connecting.
     func storeProblem(reader: StoreState) -> String? {
-        for state in writers.withLock({ $0 }) + [reader] {
+        for state in writers.withLock({ $0 }) {
             switch state {
             case .connected: continue
             case .connecting: return "not connected yet"
             case .failing(let reason): return reason
             }
         }
+        if case .failing(let reason) = reader { return reason }
         return nil
     }
 }

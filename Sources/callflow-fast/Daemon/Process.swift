@@ -23,7 +23,9 @@ enum StandardError {
 enum Signals {
     private static let pipeWriteEnd = Atomic<Int32>(-1)
 
-    /// Begins to catch SIGTERM, SIGINT and SIGHUP; SIGPIPE is ignored. Once per process.
+    /// Begins to catch SIGTERM, SIGINT and SIGHUP; SIGPIPE is ignored.
+    ///
+    /// Once per process.
     static func begin() -> SignalReader {
         var ends: [Int32] = [-1, -1]
         guard pipe(&ends) == 0 else {
