@@ -29,8 +29,9 @@ package final class BitrixClient {
     private var timer: TimerID?
     private var timerDue: Duration?
     private var isStopped = false
-    private var logSecond: Duration = .zero
-    private var logsInSecond = 0
+    private var callLines = LogAllowance(perSecond: BitrixClient.maximumLogsPerSecond)
+    /// Apart from the lines of calls, so that these cannot silence what is wrong with the link itself.
+    private var linkLines = LogAllowance(perSecond: BitrixClient.maximumLogsPerSecond)
 
     /// Makes a client; nothing is sent before the first action.
     ///
@@ -159,7 +160,7 @@ package final class BitrixClient {
             switch effect {
             case .registered(let callID, let bitrixCallID, let warnings):
                 metrics.add(.crmRegistered)
-                log(.debug, "Bitrix24: call registered", callID, ["bitrix_call": "\(bitrixCallID)"])
+                log(.debug, "Bitrix24: call registered", callID, details: ["bitrix_call": "\(bitrixCallID)"])
                 log(warnings, callID)
                 onRegistered(callID, bitrixCallID)
             case .finished(let callID, let isConfirmed, let warnings):
@@ -172,20 +173,20 @@ package final class BitrixClient {
                 log(warnings, callID)
             case .skipped(let callID, let reason):
                 metrics.add(.crmSkipped)
-                log(.info, "Bitrix24: call not told to the portal", callID, ["reason": "\(reason)"])
+                log(.info, "Bitrix24: call not told to the portal", callID, details: ["reason": "\(reason)"])
             case .ignored(let callID, let step, let reason):
-                log(.debug, "Bitrix24: \(step.rawValue) ignored", callID, ["reason": "\(reason)"])
+                log(.debug, "Bitrix24: \(step.rawValue) ignored", callID, details: ["reason": "\(reason)"])
             case .userReplaced(let callID, let from, let to):
                 log(
                     .notice, "Bitrix24: nobody has this extension; the call goes to the default user", callID,
-                    ["from": "\(from)", "to": "\(to)"])
+                    details: ["from": "\(from)", "to": "\(to)"])
             case .retrying(let callID, let step, let reason, let delay):
                 log(
                     .info, "Bitrix24: \(step.rawValue) will be repeated", callID,
-                    ["reason": "\(reason)", "after": "\(delay)"])
+                    details: ["reason": "\(reason)", "after": "\(delay)"])
             case .dropped(let callID, let step, let reason):
                 metrics.add(.crmDropped)
-                log(.error, "Bitrix24: \(step.rawValue) given up", callID, ["reason": "\(reason)"])
+                log(.error, "Bitrix24: \(step.rawValue) given up", callID, details: ["reason": "\(reason)"])
             case .state(let state): stateChanged(to: state)
             }
         }
@@ -195,35 +196,30 @@ package final class BitrixClient {
         link.state = state
         switch state {
         case .off: break
-        case .ok: logger.notice("Bitrix24: the link works")
+        case .ok: log(.notice, "Bitrix24: the link works")
         case .failing(let reason):
-            logger.error(
-                "Bitrix24: the link fails",
-                metadata: ["portal": "\(configuration.webhook)", "reason": "\(reason)"])
+            log(
+                .error, "Bitrix24: the link fails",
+                details: ["portal": "\(configuration.webhook)", "reason": "\(reason)"])
         }
     }
 
     private func log(_ warnings: [String], _ callID: String) {
         for warning in warnings {
-            log(.info, "Bitrix24: the portal warns", callID, ["warning": "\(warning)"])
+            log(.info, "Bitrix24: the portal warns", callID, details: ["warning": "\(warning)"])
         }
     }
 
     /// A portal that refuses everything must not fill the disk: so many lines a second, the rest as a number.
     private func log(
-        _ level: Logger.Level, _ text: String, _ callID: String, _ details: Logger.Metadata = [:]
+        _ level: Logger.Level, _ text: String, _ callID: String? = nil, details: Logger.Metadata = [:]
     ) {
         guard level >= logger.logLevel else { return }
-        if now - logSecond >= .seconds(1) {
-            let silent = logsInSecond - Self.maximumLogsPerSecond
-            if silent > 0 { logger.notice("Bitrix24: \(silent) more lines were not logged") }
-            logSecond = now
-            logsInSecond = 0
-        }
-        logsInSecond += 1
-        guard logsInSecond <= Self.maximumLogsPerSecond else { return }
+        let silent: Int? = callID == nil ? linkLines.take(at: now) : callLines.take(at: now)
+        guard let silent else { return }
+        if silent > 0 { logger.notice("Bitrix24: \(silent) lines were not logged") }
         var metadata = details
-        metadata["call"] = "\(callID)"
+        if let callID { metadata["call"] = "\(callID)" }
         logger.log(level: level, "\(text)", metadata: metadata)
     }
 
@@ -231,5 +227,29 @@ package final class BitrixClient {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         return Timestamp(microseconds: Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000)
+    }
+}
+
+/// So many log lines a second.
+struct LogAllowance {
+    private let perSecond: Int
+    private var second: Duration = .zero
+    private var taken = 0
+
+    init(perSecond: Int) {
+        self.perSecond = perSecond
+    }
+
+    /// Takes one line: nil when there is none left in this second, else how many lines were refused in the
+    /// second before, to be told first.
+    mutating func take(at now: Duration) -> Int? {
+        var refused = 0
+        if now - second >= .seconds(1) {
+            refused = max(0, taken - perSecond)
+            second = now
+            taken = 0
+        }
+        taken += 1
+        return taken <= perSecond ? refused : nil
     }
 }

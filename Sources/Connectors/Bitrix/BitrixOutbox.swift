@@ -17,39 +17,6 @@ package import Protocols
 ///
 /// `now` is any monotonic clock's time; it must not go back.
 package struct BitrixOutbox {
-    /// A step of a call.
-    package enum Step: String, Sendable, Hashable {
-        case register, finish
-    }
-
-    /// A request to be sent now.
-    package struct Departure: Sendable, Hashable {
-        /// Hand it back with the reply.
-        package var callID: String
-        package var command: BitrixCommand
-    }
-
-    /// Something to be reported; see ``BitrixClient`` for what is logged and counted.
-    package enum Effect: Sendable, Hashable {
-        /// The portal knows the call under this id.
-        case registered(callID: String, bitrixCallID: String, warnings: [String])
-        /// The call is finished. Not `confirmed`: the portal no longer knew the call after an attempt whose
-        /// answer was lost, so that attempt is taken to have worked.
-        case finished(callID: String, confirmed: Bool, warnings: [String])
-        /// The call is not told to the portal, on purpose.
-        case skipped(callID: String, reason: BitrixSkipReason)
-        /// The action was given before, or belongs to a call that was skipped.
-        case ignored(callID: String, step: Step, reason: String)
-        /// Nobody has the extension; the call goes to the fallback user.
-        case userReplaced(callID: String, from: BitrixUser, to: BitrixUser)
-        /// An attempt failed and will be repeated.
-        case retrying(callID: String, step: Step, reason: String, after: Duration)
-        /// A step is given up. For a register that means its finish too.
-        case dropped(callID: String, step: Step, reason: String)
-        /// How the link stands has changed.
-        case state(CRMState)
-    }
-
     /// Calls that were finished lately; a second finish of one of them is ignored.
     package static let recentCalls = 16_384
     /// The portal recognises a repeated register for 30 minutes from the call's start.
@@ -236,17 +203,6 @@ package struct BitrixOutbox {
             effects.append(
                 .dropped(
                     callID: callID, step: .finish, reason: "its end was never told, and the room is needed"))
-        }
-    }
-
-    /// A call that an earlier run left open.
-    package struct PendingCall: Sendable, Hashable {
-        package var call: CRMCall
-        /// The portal's id, once `register` was answered.
-        package var bitrixCallID: String?
-        package init(call: CRMCall, bitrixCallID: String?) {
-            self.call = call
-            self.bitrixCallID = bitrixCallID
         }
     }
 
@@ -471,22 +427,5 @@ package struct BitrixOutbox {
         let full = min(retry.maximumDelay, retry.firstDelay * (1 << doublings))
         let share = Double(random.next() >> 11) / Double(1 << 53)
         return full * (0.5 + 0.5 * share)
-    }
-}
-
-/// A small generator for jitter: not for secrets.
-struct SplitMix64: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) {
-        state = seed
-    }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
     }
 }

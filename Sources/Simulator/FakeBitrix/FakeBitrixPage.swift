@@ -14,7 +14,7 @@ enum FakeBitrixPage {
             td,th{padding:.2em .8em;text-align:left;border-bottom:1px solid #ddd}h2{margin:.5em 0}
             </style></head><body><h1>Fake Bitrix24</h1>
             <p>\(portal.activeCalls.count) calls open, \(portal.statistics.count) finished, \
-            \(portal.entities.count) CRM entities, \(portal.effects.total) effects, \
+            \(portal.directory.count) CRM entities, \(portal.effects.total) effects, \
             \(portal.refusals.total) requests refused. <a href="/effects">As JSON</a></p>
             """
         page += table(
@@ -58,7 +58,7 @@ enum FakeBitrixPage {
         return .map([
             "active_count": .int(portal.activeCalls.count),
             "finished_count": .int(portal.statistics.count),
-            "entity_count": .int(portal.entities.count),
+            "entity_count": .int(portal.directory.count),
             "effect_count": .int(portal.effects.total),
             "refusal_count": .int(portal.refusals.total),
             "requests": .array(requests),

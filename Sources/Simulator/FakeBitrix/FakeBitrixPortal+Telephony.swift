@@ -39,6 +39,7 @@ extension FakeBitrixPortal {
             application: caller.application)
         let leadError = bind(&call, parameters, at: now)
         activeCalls[call.callID] = call
+        activeByNumber[stripped, default: []].append(call.callID)
         activeOrder.append(call.callID)
         forgetOldest()
         note(.callRegistered(call), at: now)
@@ -64,7 +65,7 @@ extension FakeBitrixPortal {
         }
         try checkActive(userID)
 
-        activeCalls[callID] = nil
+        close(call)
         if cards[userID]?.remove(callID) != nil { note(.cardHidden(callID: callID, userID: userID), at: now) }
         for entity in call.created where entity.responsibleID != userID { move(entity, to: userID, at: now) }
         for index in call.created.indices { call.created[index].responsibleID = userID }
@@ -84,7 +85,10 @@ extension FakeBitrixPortal {
         statisticsOrder.append(callID)
         note(.callFinished(row), at: now)
         if let activityID = row.activityID { note(.activityCreated(id: activityID, callID: callID), at: now) }
-        if row.isMissed { note(.missed(callID: callID), at: now) }
+        if row.isMissed {
+            missedNumbers.insert(call.strippedNumber)
+            note(.missed(callID: callID), at: now)
+        }
         if call.type == 1, row.statusCode == "200" { noteCallBack(to: call.strippedNumber, at: now) }
         if parameters["ADD_TO_CHAT"].integer != 0 { note(.chatNote(callID: callID), at: now) }
         forgetOldest()
@@ -116,7 +120,7 @@ extension FakeBitrixPortal {
         let number = Self.stripped(parameters["PHONE_NUMBER"].text ?? "")
         guard !number.isEmpty else { throw telephonyError("PHONE_NUMBER is empty") }
         return .list(
-            matches(of: number).map { entity in
+            directory.matches(Self.digits(number)).map { entity in
                 let responsible = settings.users.first { $0.id == entity.responsibleID }
                 return .map([
                     "CRM_ENTITY_TYPE": .string(entity.kind.rawValue), "CRM_ENTITY_ID": .int(entity.id),
@@ -191,12 +195,19 @@ extension FakeBitrixPortal {
         externalCallID: String?, at now: Timestamp
     ) -> ActiveCall? {
         let earliest = Int(now.microseconds / 1_000_000) - settings.recognitionSeconds
-        return activeCalls.values.first { call in
-            call.application == caller.application && call.userID == userID && call.strippedNumber == stripped
-                && call.type == type && call.startDate >= earliest
-                && (line == nil || call.line == line)
+        let candidates = (activeByNumber[stripped] ?? []).lazy.compactMap { activeCalls[$0] }
+        return candidates.first { call in
+            call.application == caller.application && call.userID == userID && call.type == type
+                && call.startDate >= earliest && (line == nil || call.line == line)
                 && (externalCallID == nil || call.externalCallID == externalCallID)
         }
+    }
+
+    /// Takes a call off the open ones.
+    private mutating func close(_ call: ActiveCall) {
+        activeCalls[call.callID] = nil
+        activeByNumber[call.strippedNumber]?.removeAll { $0 == call.callID }
+        if activeByNumber[call.strippedNumber]?.isEmpty == true { activeByNumber[call.strippedNumber] = nil }
     }
 
     private mutating func lineNumber(_ value: PHPValue, at now: Timestamp) -> String? {
@@ -217,10 +228,10 @@ extension FakeBitrixPortal {
         if let kind = PortalSettings.Entity.Kind(rawValue: parameters["CRM_ENTITY_TYPE"].text ?? ""),
             givenID != 0
         {
-            call.binding = entities.first { $0.kind == kind && $0.id == givenID }
+            call.binding = directory.entity(kind, givenID)
             return nil
         }
-        call.binding = matches(of: call.strippedNumber).first
+        call.binding = directory.matches(Self.digits(call.strippedNumber)).first
         guard call.createsLead, call.binding == nil else { return nil }
         let digits = Self.digits(call.strippedNumber)
         if settings.users.contains(where: { $0.phones.contains(digits) }) {
@@ -234,17 +245,11 @@ extension FakeBitrixPortal {
             let entity = PortalSettings.Entity(
                 kind: kind, id: makeID(), name: "\(call.phoneNumber) - call", phone: digits,
                 responsibleID: call.userID, source: source)
-            entities.append(entity)
+            directory.insert(entity)
             call.created.append(entity)
         }
         call.binding = call.created.first
         return nil
-    }
-
-    private func matches(of number: String) -> [PortalSettings.Entity] {
-        let digits = Self.digits(number)
-        let order: [PortalSettings.Entity.Kind] = [.contact, .lead, .company]
-        return order.flatMap { kind in entities.filter { $0.kind == kind && $0.phone == digits } }
     }
 
     private static func digits(_ number: String) -> String {
@@ -252,11 +257,8 @@ extension FakeBitrixPortal {
     }
 
     private mutating func move(_ entity: PortalSettings.Entity, to userID: Int, at now: Timestamp) {
-        for index in entities.indices
-        where entities[index].kind == entity.kind && entities[index].id == entity.id {
-            entities[index].responsibleID = userID
-            note(.responsibleMoved(entityID: entity.id, userID: userID), at: now)
-        }
+        guard directory.move(entity, to: userID) else { return }
+        note(.responsibleMoved(entityID: entity.id, userID: userID), at: now)
     }
 
     private mutating func show(_ callID: String, to userID: Int, at now: Timestamp) {
@@ -282,15 +284,23 @@ extension FakeBitrixPortal {
 
     /// Keeps what is remembered within its bounds.
     private mutating func forgetOldest() {
-        let bound = settings.maximumActiveCalls
-        if activeOrder.count >= 2 * bound || activeCalls.count > bound {
+        let openBound = settings.maximumActiveCalls
+        if activeOrder.count >= 2 * openBound || activeCalls.count > openBound {
             activeOrder.removeAll { activeCalls[$0] == nil }
-            while activeOrder.count > bound { activeCalls[activeOrder.removeFirst()] = nil }
+            // A tenth leaves at once, so that the cost per call stays constant.
+            let leaving =
+                activeOrder.count > openBound ? max(activeOrder.count - openBound, openBound / 10) : 0
+            for callID in activeOrder.prefix(leaving) {
+                if let call = activeCalls[callID] { close(call) }
+            }
+            activeOrder.removeFirst(leaving)
         }
-        if statisticsOrder.count > 2 * bound {
-            for callID in statisticsOrder.prefix(bound) { statistics[callID] = nil }
-            statisticsOrder.removeFirst(bound)
+        let rowBound = settings.maximumStatistics
+        if statisticsOrder.count >= 2 * rowBound {
+            for callID in statisticsOrder.prefix(rowBound) { statistics[callID] = nil }
+            statisticsOrder.removeFirst(rowBound)
         }
+        if missedNumbers.count > rowBound { missedNumbers.removeAll() }
     }
 
     // MARK: - Results

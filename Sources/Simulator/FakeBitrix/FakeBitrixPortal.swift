@@ -17,7 +17,7 @@ package struct FakeBitrixPortal: Sendable {
     /// Finished calls by `CALL_ID`.
     package internal(set) var statistics: [String: StatisticsRow] = [:]
     /// What is in the CRM.
-    package internal(set) var entities: [PortalSettings.Entity]
+    package internal(set) var directory: CRMDirectory
     /// Cards on users' screens: call ids by user id.
     package internal(set) var cards: [Int: Set<String>] = [:]
     /// Lines by number.
@@ -29,6 +29,13 @@ package struct FakeBitrixPortal: Sendable {
     /// Requests by method, refused ones included.
     package internal(set) var requestCounts: [String: Int] = [:]
 
+    /// What is in the CRM, oldest first.
+    package var entities: [PortalSettings.Entity] { directory.all }
+
+    /// Ids of open calls by stripped number, for recognising a repeat.
+    var activeByNumber: [String: [String]] = [:]
+    /// Numbers in the list of missed calls.
+    var missedNumbers: Set<String> = []
     /// Order of `activeCalls` and `statistics`, so that the oldest can leave.
     var activeOrder: [String] = []
     var statisticsOrder: [String] = []
@@ -43,7 +50,7 @@ package struct FakeBitrixPortal: Sendable {
     /// - Parameter seed: For `CALL_ID`s and for faults that strike by chance.
     package init(settings: PortalSettings = PortalSettings(), seed: UInt64 = 1) {
         self.settings = settings
-        entities = settings.entities
+        directory = CRMDirectory(settings.entities, capacity: settings.maximumEntities)
         effects = BoundedLog(capacity: settings.maximumLogEntries)
         refusals = BoundedLog(capacity: settings.maximumLogEntries)
         random = PortalRandom(state: seed)

@@ -104,8 +104,10 @@ package struct PortalSettings: Sendable {
     /// How long an unfinished call is recognised when it is registered again, from its start date.
     package var recognitionSeconds = 30 * 60
     /// Bounds of what the stand-in remembers; the oldest leave.
-    package var maximumActiveCalls = 100_000
-    package var maximumLogEntries = 200_000
+    package var maximumActiveCalls = 50_000
+    package var maximumStatistics = 20_000
+    package var maximumEntities = 20_000
+    package var maximumLogEntries = 20_000
 
     /// A portal with one webhook of user 1 and a few employees.
     package init(
@@ -119,5 +121,21 @@ package struct PortalSettings: Sendable {
     ) {
         webhooks = [Webhook(secret: secret)]
         self.users = users
+    }
+}
+
+extension PortalSettings {
+    /// A portal for demonstrations: no limits, and an employee for each extension of the simulated PBX.
+    package static func demonstration(extensions: ClosedRange<Int> = 101...140) -> PortalSettings {
+        let names = [
+            "Anna", "Boris", "Clara", "Dmitri", "Elena", "Fedor", "Galina", "Ivan", "Katya", "Leonid",
+        ]
+        let employees = extensions.map { number in
+            User(
+                id: number, name: "\(names[number % names.count]) \(number)", extensionNumber: String(number))
+        }
+        var settings = PortalSettings(users: [User(id: 1, name: "Irina Admin")] + employees)
+        settings.plan = .unlimited
+        return settings
     }
 }
