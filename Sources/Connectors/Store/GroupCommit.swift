@@ -16,8 +16,8 @@ package import Reactor
 /// event rows are dropped and counted, and calls are kept in their latest state (`maximumCallsBeyondQueue`).
 /// A batch with a refused row is divided until the row is found; only that row is lost, logged and counted.
 ///
-/// Rows are written at least once: a batch whose commit was not confirmed before the connection broke is
-/// written again.
+/// A batch whose commit was not confirmed before the connection broke is not simply written again: the writer
+/// finds out first whether it was committed (`PostgresCommitLedger`).
 package final class GroupCommit {
     /// A batch of fewer rows waits for the one before it rather than costing a commit of its own.
     package static let minimumRowsToPipeline = 64

@@ -103,7 +103,9 @@ struct StoreLocationTests {
     func defaults() throws {
         let own = PostgresConnector(location: try postgres("postgres://a,b/d"), settings: StoreSettings())
         let ours = Dictionary(
-            uniqueKeysWithValues: own.parameters(for: .writer).map { ($0.keyword, $0.value) })
+            uniqueKeysWithValues: own.parameters(for: .writer(PostgresCommitLedger())).map {
+                ($0.keyword, $0.value)
+            })
         #expect(ours["application_name"] == "callflow-fast")
         #expect(ours["target_session_attrs"] == "read-write", "several hosts: write to the primary")
         #expect(ours["keepalives_idle"] == "15")
@@ -111,7 +113,9 @@ struct StoreLocationTests {
             location: try postgres("postgres://a/d?application_name=x&keepalives_idle=60&connect_timeout=3"),
             settings: StoreSettings())
         let given = Dictionary(
-            uniqueKeysWithValues: theirs.parameters(for: .writer).map { ($0.keyword, $0.value) })
+            uniqueKeysWithValues: theirs.parameters(for: .writer(PostgresCommitLedger())).map {
+                ($0.keyword, $0.value)
+            })
         #expect(given["application_name"] == "x")
         #expect(given["keepalives_idle"] == "60")
         #expect(given["connect_timeout"] == "3")

@@ -6,6 +6,8 @@ import Glibc
 /// Used by one thread at a time: the connecting thread makes it and hands it over whole, hence `@unchecked`.
 final class PostgresConnection: @unchecked Sendable {
     let handle: OpaquePointer
+    /// Numbers of the writer's last batches that an earlier session of it committed.
+    fileprivate(set) var committedBatches: Set<Int64> = []
     private let location: PostgresLocation
 
     fileprivate init(_ handle: OpaquePointer, location: PostgresLocation) {
@@ -36,8 +38,8 @@ final class PostgresConnection: @unchecked Sendable {
 
 /// What a connection is for.
 enum PostgresPurpose: Sendable {
-    /// Tables brought up to date, statements prepared, pipeline mode.
-    case writer
+    /// Tables brought up to date, former session ended, statements prepared, pipeline mode.
+    case writer(PostgresCommitLedger)
     /// Read-only transactions.
     case reader
     /// Tables brought up to date, nothing else.
@@ -71,7 +73,9 @@ struct PostgresConnector: Sendable {
         location.setDefault("keepalives_count", String(Self.keepaliveCount))
         location.setDefault("tcp_user_timeout", String(Self.userTimeoutMilliseconds))
         location.set("client_encoding", "UTF8")
-        if purpose != .reader, (location["host"] ?? "").contains(",") {
+        if case .reader = purpose {
+            // Any server will do.
+        } else if (location["host"] ?? "").contains(",") {
             location.setDefault("target_session_attrs", "read-write")
         }
         return location.parameters
@@ -108,18 +112,20 @@ struct PostgresConnector: Sendable {
     }
 
     private func setUp(_ connection: PostgresConnection, for purpose: PostgresPurpose) throws(StoreError) {
-        let timeout = purpose == .reader ? settings.readTimeout : settings.statementTimeout
+        var timeout = settings.statementTimeout
+        if case .reader = purpose { timeout = settings.readTimeout }
         try connection.execute(
             """
             SET statement_timeout = \(timeout.milliseconds); SET timezone = 'UTC';
             SET idle_in_transaction_session_timeout = \(timeout.milliseconds)
             """)
-        if purpose == .reader {
+        if case .reader = purpose {
             try connection.execute("SET default_transaction_read_only = on")
             return
         }
         try migrate(connection)
-        guard purpose == .writer else { return }
+        guard case .writer(let ledger) = purpose else { return }
+        connection.committedBatches = try ledger.takeOver(connection)
         let coarse = try connection.text(PostgresStatements.precision) ?? ""
         let tables = coarse.split(separator: ",")
         let statements = PostgresStatements(
@@ -128,6 +134,7 @@ struct PostgresConnector: Sendable {
         try connection.prepare(PostgresStatements.insertEventsName, statements.insertEvents)
         try connection.prepare(PostgresStatements.upsertCallsName, statements.upsertCalls)
         try connection.prepare(PostgresStatements.updateCRMName, statements.updateCRM)
+        try connection.prepare(PostgresCommitLedger.noteName, ledger.note)
         guard PQsetnonblocking(connection.handle, 1) == 0, PQenterPipelineMode(connection.handle) == 1 else {
             throw .unavailable(connection.message)
         }

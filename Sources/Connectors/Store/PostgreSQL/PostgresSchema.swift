@@ -40,6 +40,14 @@ enum PostgresSchema {
             ALTER TABLE calls ADD COLUMN IF NOT EXISTS ended_estimated boolean;
             """
         ),
+        (
+            3, "which batches of which writer were committed",
+            """
+            CREATE TABLE callflow_writers (
+                writer varchar(255) NOT NULL, slot integer NOT NULL, batch bigint NOT NULL,
+                committed_at timestamp NOT NULL, PRIMARY KEY (writer, slot)) WITH (fillfactor = 20);
+            """
+        ),
     ]
 
     /// The newest version.

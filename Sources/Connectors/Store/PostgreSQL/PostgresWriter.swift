@@ -8,9 +8,9 @@ package import Reactor
 ///                         ▲    └──refused──▶ waiting ◀──lost──┘
 ///                         └──backoff over───────┘
 ///
-/// A batch is up to three prepared statements and one sync point, so one transaction: all of it or nothing.
-/// Several batches are on the way at once; results come back in their order. An error aborts its own batch
-/// only. A lost connection completes all batches on the way as unavailable, in order.
+/// A batch is up to three prepared statements, the note of its number (`PostgresCommitLedger`) and one sync
+/// point, so one transaction: all of it or nothing. Several batches are on the way at once; results come back in their order. An error aborts its own batch
+/// only. After a lost connection the fate of the batches on the way is read from the ledger by the next session, and only then are they completed, in their order: none is written twice.
 package final class PostgresWriter: BatchWriter, DescriptorHandler {
     private enum Link {
         case idle
@@ -24,6 +24,8 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
 
     private struct OnTheWay {
         let batch: WriteBatch
+        /// What the ledger knows it by.
+        let number: Int64
         var error: StoreError?
     }
 
@@ -40,7 +42,11 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     private let results = Mailbox<Result<PostgresConnection, StoreError>>(capacity: 4)
 
     private var link = Link.idle
+    private let ledger = PostgresCommitLedger()
+    private var nextNumber: Int64 = 1
     private var onTheWay: [OnTheWay] = []
+    /// On the way when the connection was lost; the next session tells whether they were committed.
+    private var uncertain: [OnTheWay] = []
     private var backoff: Backoff
     private var lastProgress: MonotonicInstant
     private var watchdog: TimerID?
@@ -49,7 +55,7 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     package private(set) var state = StoreState.connecting
     package var onCompletion: ((WriteBatch, Result<Void, StoreError>) -> Void)?
     package var onStateChange: ((StoreState) -> Void)?
-    /// Statements sent so far, for tests and benchmarks: at most three for each batch.
+    /// Statements sent so far, for tests and benchmarks: at most four for each batch.
     package private(set) var statementCount = 0
     /// Sync points sent so far: one for each batch.
     package private(set) var syncPointCount = 0
@@ -66,11 +72,11 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
         lastProgress = loop.now
     }
 
-    package var inFlightCount: Int { onTheWay.count }
+    package var inFlightCount: Int { onTheWay.count + uncertain.count }
 
     package var canAccept: Bool {
         guard case .ready = link else { return false }
-        return onTheWay.count < settings.batchesInFlight
+        return onTheWay.count < min(settings.batchesInFlight, Int(PostgresCommitLedger.slots) / 2)
     }
 
     package func start() {
@@ -80,11 +86,13 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     }
 
     package func write(_ batch: WriteBatch) {
-        onTheWay.append(OnTheWay(batch: batch))
+        let number = nextNumber
+        nextNumber += 1
+        onTheWay.append(OnTheWay(batch: batch, number: number))
         guard case .ready(let connection, _) = link else {
-            return lose("not connected")
+            return failAll(.unavailable("not connected"))
         }
-        guard send(batch, over: connection.handle) else { return lose(connection.message) }
+        guard send(batch, number, over: connection.handle) else { return lose(connection.message) }
         if onTheWay.count == 1 {
             lastProgress = loop.now
             if watchdog == nil { armWatchdog() }
@@ -97,7 +105,7 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
             self?.finishStopping()
         }
         stopping = (timer, completion)
-        if onTheWay.isEmpty { finishStopping() }
+        if inFlightCount == 0 { finishStopping() }
     }
 
     private func finishStopping() {
@@ -127,7 +135,8 @@ extension PostgresWriter {
         link = .connecting
         let connector = PostgresConnector(location: location, settings: settings)
         let results = results
-        let started = BackgroundThread.run { _ = results.post(connector.connect(for: .writer)) }
+        let purpose = PostgresPurpose.writer(ledger)
+        let started = BackgroundThread.run { _ = results.post(connector.connect(for: purpose)) }
         if !started { connected(.failure(.unavailable("no thread to connect with"))) }
     }
 
@@ -142,6 +151,7 @@ extension PostgresWriter {
             backoff.reset()
             metrics.add(.storeConnected)
             change(to: .connected(serverVersion: connection.serverVersion))
+            settleUncertain(connection.committedBatches)
         case .failure(let error):
             metrics.add(.storeReconnects)
             retry(after: error.description)
@@ -171,17 +181,30 @@ extension PostgresWriter {
 
     /// The connection is of no use any more: everything on the way comes back, and a new one is sought.
     private func lose(_ reason: String) {
-        guard case .ready(_, let watch) = link else { return failAll(.unavailable(reason)) }
+        guard case .ready(_, let watch) = link else { return }
         loop.unwatch(watch)
         metrics.add(.storeConnected, -1)
         metrics.add(.storeReconnects)
+        uncertain += onTheWay
+        onTheWay = []
         retry(after: reason)
-        failAll(.unavailable(reason))
+    }
+
+    /// Completes what was on the way when the connection was lost.
+    private func settleUncertain(_ committed: Set<Int64>) {
+        let entries = uncertain
+        uncertain = []
+        for entry in entries {
+            let isCommitted = committed.contains(entry.number)
+            let failure = entry.error ?? .unavailable("the connection was lost before the commit")
+            onCompletion?(entry.batch, isCommitted ? .success(()) : .failure(failure))
+        }
+        if stopping != nil, inFlightCount == 0 { finishStopping() }
     }
 
     private func failAll(_ error: StoreError) {
-        let lost = onTheWay
-        onTheWay = []
+        let lost = uncertain + onTheWay
+        (uncertain, onTheWay) = ([], [])
         for entry in lost { onCompletion?(entry.batch, .failure(entry.error ?? error)) }
         if stopping != nil { finishStopping() }
     }
@@ -203,7 +226,7 @@ extension PostgresWriter {
 // MARK: - Sending
 
 extension PostgresWriter {
-    private func send(_ batch: WriteBatch, over handle: OpaquePointer) -> Bool {
+    private func send(_ batch: WriteBatch, _ number: Int64, over handle: OpaquePointer) -> Bool {
         if let columns = batch.eventParameters() {
             guard send(PostgresStatements.insertEventsName, columns, over: handle) else { return false }
         }
@@ -213,6 +236,7 @@ extension PostgresWriter {
         if let columns = batch.crmParameters() {
             guard send(PostgresStatements.updateCRMName, columns, over: handle) else { return false }
         }
+        guard note(number, over: handle) else { return false }
         syncPointCount += 1
         return PQpipelineSync(handle) == 1
     }
@@ -235,6 +259,18 @@ extension PostgresWriter {
             }
         }
         return pin(0)
+    }
+
+    private func note(_ number: Int64, over handle: OpaquePointer) -> Bool {
+        statementCount += 1
+        let (slot, batch) = (Int32(number % PostgresCommitLedger.slots).bigEndian, number.bigEndian)
+        return withUnsafeBytes(of: slot) { slot in
+            withUnsafeBytes(of: batch) { batch in
+                let values = [slot, batch].map { $0.baseAddress?.assumingMemoryBound(to: CChar.self) }
+                return PQsendQueryPrepared(
+                    handle, PostgresCommitLedger.noteName, 2, values, [4, 8], [1, 1], 1) == 1
+            }
+        }
     }
 
     /// Sends what libpq holds; what the socket does not take is sent when it is writable.
