@@ -29,6 +29,8 @@ package final class BitrixClient {
     private var timer: TimerID?
     private var timerDue: Duration?
     private var isStopped = false
+    private var whenDrained: ((_ complete: Bool) -> Void)?
+    private var drainTimer: TimerID?
     private var callLines = LogAllowance(perSecond: BitrixClient.maximumLogsPerSecond)
     /// Apart from the lines of calls, so that these cannot silence what is wrong with the link itself.
     private var linkLines = LogAllowance(perSecond: BitrixClient.maximumLogsPerSecond)
@@ -83,6 +85,34 @@ package final class BitrixClient {
         pump()
     }
 
+    /// Stops when nothing waits or is under way any more, at the latest after `limit`.
+    ///
+    /// Until then actions are still taken, and steps sent as the portal's limits allow.
+    ///
+    /// - Parameter completion: Called once, after the stop; with whether every step was done.
+    package func stop(within limit: Duration, completion: @escaping (_ complete: Bool) -> Void) {
+        guard !isStopped, pendingSteps > 0, whenDrained == nil else {
+            let complete = pendingSteps == 0
+            stop()
+            return completion(complete)
+        }
+        whenDrained = completion
+        drainTimer = loop.schedule(after: limit) { [weak self] in
+            self?.drainTimer = nil
+            self?.drained()
+        }
+    }
+
+    private func drained() {
+        guard let completion = whenDrained else { return }
+        whenDrained = nil
+        if let drainTimer { loop.cancel(drainTimer) }
+        drainTimer = nil
+        let complete = pendingSteps == 0
+        stop()
+        completion(complete)
+    }
+
     /// Stops at once: what waits is not sent any more, what is under way is cut off.
     package func stop() {
         guard !isStopped else { return }
@@ -93,6 +123,7 @@ package final class BitrixClient {
             logger.warning("Bitrix24: stopped with steps not sent", metadata: ["steps": "\(pendingSteps)"])
         }
         http.close()
+        drained()
     }
 
     // MARK: - Sending
@@ -103,6 +134,7 @@ package final class BitrixClient {
         guard !isStopped else { return }
         while let departure = outbox.next(at: now) { send(departure) }
         metrics.set(.crmQueued, pendingSteps)
+        if pendingSteps == 0, whenDrained != nil { return drained() }
         arm()
     }
 

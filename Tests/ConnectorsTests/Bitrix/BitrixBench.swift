@@ -76,6 +76,11 @@ final class BitrixBench {
     var rows: [StatisticsRow] { Array(portal.portal.statistics.values) }
     var refusals: [PortalRefusal] { Array(portal.portal.refusals.entries) }
 
+    /// The time of day, which is the portal's.
+    static var now: Protocols.Timestamp {
+        Protocols.Timestamp(microseconds: Int64(Date().timeIntervalSince1970 * 1_000_000))
+    }
+
     /// A call that began just now, as the portal's clock goes, and has ended.
     static func call(
         _ id: String, _ direction: CallDirection = .inbound, from caller: String? = "+79995550101",
