@@ -40,6 +40,8 @@ package struct SimulatorConfiguration: Sendable {
     ///
     /// Otherwise it goes on by itself after some milliseconds when nobody does, and the schedule stays open-loop.
     package var stasisWaits = false
+    /// Whether calls begin only when a reader has subscribed, so that it can get every event.
+    package var waitsForReader = false
     /// When set, `callsPerSecond`, ring and talk times are worked out to give this load.
     package var steadyLoad: SteadyLoad?
 

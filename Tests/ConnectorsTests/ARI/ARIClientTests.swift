@@ -134,9 +134,9 @@ struct ARIEventTests {
             $0.ringMilliseconds = 5...40
             $0.talkMilliseconds = 10...200
             $0.stasisWaits = true
+            $0.waitsForReader = true
             $0.seed = 5
         }
-        // Connected before the first call, or events of the first calls would be missed.
         let client = try bench.connect()
         bench.keeper.onEvent = { client, event in
             guard event.starts(with: Array(#"{"type":"StasisStart""#.utf8)),
@@ -161,7 +161,10 @@ struct ARIEventTests {
         }
         let truths = bench.simulator.player.truths
         #expect(truths.count == 120)
-        for truth in truths { #expect(perCall[truth.callID, default: 0] == truth.delivered) }
+        for truth in truths {
+            #expect(truth.delivered == truth.events)
+            #expect(perCall[truth.callID, default: 0] == truth.events)
+        }
     }
 
     @Test("channels left in our application are continued after a connection", arguments: HTTPDrivers.present)

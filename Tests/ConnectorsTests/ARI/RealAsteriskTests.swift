@@ -9,6 +9,8 @@ import Testing
 /// Where a real Asterisk with the settings of a call-flow PBX listens; the tests here are skipped without.
 private let realAsterisk = ProcessInfo.processInfo.environment["CALLFLOW_TEST_ARI_URL"]
 
+/// What the client does where nothing is simulated.
+///
 /// Needs `CALLFLOW_TEST_ARI_URL=ws://127.0.0.1:18088/ari/events`, user `callflow` (password `secret`), the
 /// read-only user `watcher`, and contexts `from-external-dial` and `caller` in its dialplan. With `wss://…` also
 /// `CALLFLOW_TEST_ARI_TRUST`, a file with the certificate to trust.

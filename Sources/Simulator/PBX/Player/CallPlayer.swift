@@ -88,6 +88,14 @@ package final class CallPlayer {
 
     // MARK: Playing
 
+    /// Moves the beginning of the schedule; does nothing once a call has begun.
+    package func begin(at start: Int64) {
+        guard callsStarted == 0, callsRefused == 0 else { return }
+        clock = start
+        nextArrival = Double(start)
+        isInsideMillisecond = false
+    }
+
     /// Plays what is due up to and including `now`.
     ///
     /// - Parameters:

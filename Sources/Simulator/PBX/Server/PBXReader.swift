@@ -10,8 +10,11 @@ final class PBXReader: WebSocketDelegate {
     private(set) var socket: WebSocketConnection?
     /// Frames of this tick, sent together at its end.
     private var output: [UInt8] = []
-    /// Since when bytes wait that the kernel did not take.
+    /// Since when the kernel took none of what waits, and how much it had taken then.
     private var stuckSince: MonotonicInstant?
+    private var takenBefore: UInt64 = 0
+    /// Bytes given to the connection.
+    private var bytesFlushed: UInt64 = 0
     /// Whether it is played dead: nothing is sent or read any more.
     private(set) var isSilent = false
     private(set) var eventsSent: UInt64 = 0
@@ -61,14 +64,20 @@ final class PBXReader: WebSocketDelegate {
     func flush() {
         guard !output.isEmpty else { return }
         let result = socket?.sendFrames(output.span.bytes) ?? .closed
+        if result == .queued { bytesFlushed += UInt64(output.count) }
         output.removeAll(keepingCapacity: true)
         if result == .overflow { cutOff() }
     }
 
-    /// Cuts off a reader that left something unread for longer than `limit`, as Asterisk does.
+    /// Cuts off a reader that took nothing for longer than `limit` although something waits, as Asterisk does.
     func checkSlowness(now: MonotonicInstant, limit: Duration) {
-        guard let socket, socket.queuedBytes > 0 else { return stuckSince = nil }
-        guard let since = stuckSince else { return stuckSince = now }
+        let queued = socket?.queuedBytes ?? 0
+        let taken = bytesFlushed &- UInt64(queued)
+        guard queued > 0, taken == takenBefore, let since = stuckSince else {
+            takenBefore = taken
+            stuckSince = now
+            return
+        }
         if now - since >= limit { cutOff() }
     }
 

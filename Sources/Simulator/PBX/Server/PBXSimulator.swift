@@ -34,6 +34,7 @@ package final class PBXSimulator {
     var unanswered: [HTTPExchange] = []
     private var timer: TimerID?
     private var isStopped = false
+    private var isWaiting: Bool
     private let startedAt: Int64
 
     /// Requests remembered.
@@ -53,6 +54,7 @@ package final class PBXSimulator {
         self.configuration = configuration
         self.logger = logger
         faults = configuration.faults
+        isWaiting = configuration.waitsForReader
         recording = try configuration.replayFile.map { try Recording(path: $0) }
         startedAt = Self.wallMilliseconds()
         player = CallPlayer(configuration: configuration, start: startedAt)
@@ -106,12 +108,24 @@ package final class PBXSimulator {
             for reader in readers { reader.checkSlowness(now: loop.now, limit: limit) }
         }
         if recording == nil {
+            guard hasBegun() else { return }
             _ = player.advance(
                 to: Self.wallMilliseconds(), budget: configuration.eventsPerTick, into: self)
         } else {
             for reader in readers { replay(to: reader) }
         }
         for reader in readers { reader.flush() }
+    }
+
+    /// Whether the schedule runs; begins it when a reader that was waited for has subscribed.
+    private func hasBegun() -> Bool {
+        guard isWaiting else { return true }
+        guard applications.contains(where: { $0.hasChannels || $0.hasBridges || $0.subscribesToAll }) else {
+            return false
+        }
+        isWaiting = false
+        player.begin(at: Self.wallMilliseconds())
+        return true
     }
 
     private func replay(to reader: PBXReader) {
