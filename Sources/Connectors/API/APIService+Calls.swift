@@ -39,8 +39,7 @@ extension APIService {
                     return callNotFound(exchange)
                 }
                 if let live { call.overlay(live) }
-                var json: [UInt8] = []
-                JSONText.object(to: &json) {
+                let json = JSONWriter.object {
                     $0.object("call") { $0.call(call) }
                     $0.array("events") { events in
                         for event in found?.events ?? [] { events.object { $0.event(event) } }
@@ -99,38 +98,40 @@ extension APIService {
     }
 
     private static func render(_ calls: [APICall]) -> [UInt8] {
-        var json: [UInt8] = []
-        json.reserveCapacity(calls.count * 400 + 2)
-        JSONText.array(to: &json) { list in
+        var buffer: [UInt8] = []
+        buffer.reserveCapacity(calls.count * 400 + 2)
+        var json = JSONWriter(appendingTo: buffer)
+        json.array { list in
             for call in calls { list.object { $0.call(call) } }
         }
-        return json
+        return json.output
     }
 }
 
 /// Calls and events in JSON, fields in the contract's order.
-extension JSONText.Object {
+extension JSONWriter {
     mutating func call(_ call: APICall) {
-        field("id", call.id.string)
-        field("call_id", call.callID)
-        field("direction", call.direction)
-        field("caller_number", call.callerNumber)
-        field("callee_number", call.calleeNumber)
-        field("status", call.status)
-        field("started_at", call.startedAt)
-        field("answered_at", call.answeredAt)
-        field("ended_at", call.endedAt)
-        field("inserted_at", call.insertedAt)
-        field("updated_at", call.updatedAt)
+        member("id", call.id.string)
+        member("call_id", call.callID)
+        member("direction", call.direction)
+        member("caller_number", call.callerNumber)
+        member("callee_number", call.calleeNumber)
+        member("status", call.status)
+        member("started_at", call.startedAt)
+        member("answered_at", call.answeredAt)
+        member("ended_at", call.endedAt)
+        member("inserted_at", call.insertedAt)
+        member("updated_at", call.updatedAt)
     }
 
     mutating func event(_ event: StoredEvent) {
-        field("id", Int(event.id))
-        field("call_id", event.callID)
-        field("event_type", event.eventType)
-        raw("payload", event.payload ?? Array("null".utf8))
-        field("occurred_at", event.occurredAt)
-        field("inserted_at", event.insertedAt)
-        field("updated_at", event.updatedAt)
+        member("id", event.id)
+        member("call_id", event.callID)
+        member("event_type", event.eventType)
+        key("payload")
+        if let payload = event.payload { raw(payload.span.bytes) } else { null() }
+        member("occurred_at", event.occurredAt)
+        member("inserted_at", event.insertedAt)
+        member("updated_at", event.updatedAt)
     }
 }

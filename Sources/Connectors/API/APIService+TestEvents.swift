@@ -33,11 +33,10 @@ extension APIService {
         let event = TestEvent(callID: callID, eventType: eventType, payload: json)
         switch environment.inject(event) {
         case .accepted:
-            var answer: [UInt8] = []
-            JSONText.object(to: &answer) {
-                $0.field("status", "accepted")
-                $0.field("call_id", callID)
-                $0.field("event_type", eventType)
+            let answer = JSONWriter.object {
+                $0.member("status", "accepted")
+                $0.member("call_id", callID)
+                $0.member("event_type", eventType)
             }
             respond(exchange, status: 202, json: answer)
         case .refused(let reason): refuse(exchange, status: 503, reason)

@@ -101,8 +101,7 @@ package final class APIService: HTTPService {
 
     /// Answers `{"error":"…"}`.
     func refuse(_ exchange: HTTPExchange, status: Int, _ text: String) {
-        var json: [UInt8] = []
-        JSONText.object(to: &json) { $0.field("error", text) }
+        let json = JSONWriter.object { $0.member("error", text) }
         respond(exchange, status: status, json: json)
     }
 
@@ -118,12 +117,11 @@ package final class APIService: HTTPService {
 
     private func health(_ exchange: HTTPExchange) {
         let health = environment.health
-        var json: [UInt8] = []
-        JSONText.object(to: &json) {
-            $0.field("status", "ok")
-            $0.field("db", health.isDatabaseWorking ? "ok" : "error")
-            $0.field("ari_connection", health.isARIConnected ? "connected" : "disconnected")
-            $0.field("timestamp", environment.now)
+        let json = JSONWriter.object {
+            $0.member("status", "ok")
+            $0.member("db", health.isDatabaseWorking ? "ok" : "error")
+            $0.member("ari_connection", health.isARIConnected ? "connected" : "disconnected")
+            $0.member("timestamp", environment.now)
         }
         respond(exchange, json: json)
     }
@@ -139,15 +137,14 @@ package final class APIService: HTTPService {
     }
 
     private func stats(_ exchange: HTTPExchange) {
-        var json: [UInt8] = []
-        JSONText.object(to: &json) {
-            $0.field("total_events", environment.totalEvents)
+        let json = JSONWriter.object {
+            $0.member("total_events", environment.totalEvents)
             $0.object("events_per_type") { types in
-                for (name, count) in environment.eventsPerType { types.field(name, count) }
+                for (name, count) in environment.eventsPerType { types.member(name, count) }
             }
             $0.object("events_per_call") { calls in
                 environment.forEachLiveCall { record in
-                    if record.isActive { calls.field(record.callID.string, Int(record.eventCount)) }
+                    if record.isActive { calls.member(record.callID.string, Int(record.eventCount)) }
                     return true
                 }
             }

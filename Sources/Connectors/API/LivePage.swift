@@ -71,13 +71,15 @@ package enum LivePage {
         .counters dd.small { font-size: 17px; line-height: 1.55; }
         .plot { padding: 11px 16px 10px; display: flex; flex-direction: column; min-width: 0; }
         .plot .head { display: flex; align-items: baseline; justify-content: space-between; gap: 12px; font-size: 12px; color: var(--soft); }
-        .plot .area { position: relative; flex: 1; min-height: 84px; margin-top: 8px; }
+        .plot .area { position: relative; flex: 1; min-height: 84px; margin: 10px 46px 0 0; }
         .plot svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }
         .plot .grid { stroke: var(--line); stroke-width: 1; vector-effect: non-scaling-stroke; }
         .plot .line { fill: none; stroke: var(--accent); stroke-width: 1.5; vector-effect: non-scaling-stroke; stroke-linejoin: round; }
         .plot .under { fill: var(--fill); stroke: none; }
-        .plot .top-label { position: absolute; right: 0; top: 1px; font-size: 11px; color: var(--soft); background: var(--card); padding-left: 4px; }
-        .plot .axis { display: flex; justify-content: space-between; font-size: 11px; color: var(--soft); margin-top: 5px; }
+        .plot .area span { position: absolute; left: calc(100% + 8px); top: 0; transform: translateY(-50%); font-size: 11px; line-height: 1; color: var(--soft); }
+        .plot .area .middle { top: 50%; }
+        .plot .area .bottom { top: 100%; }
+        .plot .axis { display: flex; justify-content: space-between; font-size: 11px; color: var(--soft); margin: 5px 46px 0 0; }
         .list { overflow: hidden; margin-bottom: 28px; }
         .list .head { display: flex; align-items: baseline; gap: 10px; padding: 11px 16px 10px; border-bottom: 1px solid var(--line); }
         .list .head p { margin: 0 0 0 auto; color: var(--soft); font-size: 12px; }
@@ -183,7 +185,7 @@ package enum LivePage {
                   <path class="grid" d="M0 .5H300M0 50H300M0 99.5H300"/>
                   <path class="under" id="plot-under"/><path class="line" id="plot-line"/>
                 </svg>
-                <span class="top-label" id="plot-top" aria-hidden="true"></span>
+                <span id="plot-top" aria-hidden="true"></span><span class="middle" id="plot-middle" aria-hidden="true"></span><span class="bottom" aria-hidden="true">0</span>
               </div>
               <div class="axis" aria-hidden="true"><span>5 min ago</span><span>now</span></div>
             </section>
@@ -320,12 +322,12 @@ package enum LivePage {
             let shown = 0;
             for (const entry of calls.values()) if (!entry.goneAt) shown++;
             const rest = Math.max(0, active - shown);
-            put($("more"), rest ? "newest " + number.format(shown) + " shown, and " + number.format(rest) + " more" : shown ? "newest first" : "");
+            const pbx = links.filter(l => l.kind === "pbx");
+            const deaf = pbx.length > 0 && pbx.every(l => l.state !== "ok");
+            put($("more"), deaf && shown ? "as last known: no PBX is connected" : rest ? "newest " + number.format(shown) + " shown, and " + number.format(rest) + " more" : shown ? "newest first" : "");
             const none = calls.size === 0;
             $("table").hidden = none; $("empty").hidden = !none;
             if (none) {
-              const pbx = links.filter(l => l.kind === "pbx");
-              const deaf = pbx.length > 0 && pbx.every(l => l.state !== "ok");
               const empty = $("empty");
               const title = deaf ? "No calls can be seen" : "No calls right now";
               const text = deaf ? "No PBX is connected; see above for what is wrong." : "A call appears here as soon as it rings.";
@@ -355,7 +357,7 @@ package enum LivePage {
             put($("n-rate"), shown.length ? number.format(last) : "–");
             put($("peak"), shown.length ? "peak " + number.format(peak) : "");
             const top = niceTop(peak), dx = 300 / (samples - 1), first = samples - shown.length;
-            put($("plot-top"), number.format(top));
+            put($("plot-top"), number.format(top)); put($("plot-middle"), number.format(top / 2));
             let line = "";
             shown.forEach((rate, i) => { line += (i ? "L" : "M") + ((first + i) * dx).toFixed(1) + " " + (99.5 - 99 * rate / top).toFixed(1); });
             $("plot-line").setAttribute("d", line);

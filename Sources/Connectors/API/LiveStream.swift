@@ -88,7 +88,7 @@ package final class LiveStream {
             metrics.add(.streamClients, -1)
         }
         var output = Array("retry: 2000\n".utf8)
-        Self.event("snapshot", to: &output) { snapshot(to: &$0) }
+        Self.append(event: "snapshot", data: snapshot(), to: &output)
         stream.write(output)
     }
 
@@ -117,7 +117,7 @@ package final class LiveStream {
         var output: [UInt8] = []
         if isHeartbeat { output.append(contentsOf: ": still here\n\n".utf8) }
         if change.hasNews || !newRates.isEmpty {
-            Self.event("delta", to: &output) { delta(change, to: &$0) }
+            Self.append(event: "delta", data: delta(change), to: &output)
         }
         newRates = []
         guard !output.isEmpty else { return }
@@ -150,84 +150,84 @@ package final class LiveStream {
         return Change(calls: calls, links: now == links ? nil : now)
     }
 
-    private func snapshot(to json: inout [UInt8]) {
-        JSONText.object(to: &json) {
-            $0.field("now", environment.now, precision: .milliseconds)
+    private func snapshot() -> [UInt8] {
+        JSONWriter.object {
+            $0.member("now", environment.now, precision: .milliseconds)
             $0.array("calls") { list in
                 for record in window.calls { list.object { self.call(record, to: &$0) } }
             }
             counters(to: &$0)
             links(links, to: &$0)
-            $0.array("rates") { list in for rate in rates { list.value(rate) } }
+            $0.array("rates") { list in for rate in rates { list.integer(rate) } }
         }
     }
 
-    private func delta(_ change: Change, to json: inout [UInt8]) {
-        JSONText.object(to: &json) {
-            $0.field("now", environment.now, precision: .milliseconds)
+    private func delta(_ change: Change) -> [UInt8] {
+        JSONWriter.object {
+            $0.member("now", environment.now, precision: .milliseconds)
             counters(to: &$0)
             $0.array("ended") { list in
                 for call in change.calls.ended {
                     list.object {
-                        $0.field("call_id", call.callID)
-                        $0.field("status", call.status)
-                        $0.field("ended_at", call.endedAt, precision: .milliseconds)
+                        $0.member("call_id", call.callID)
+                        $0.member("status", call.status)
+                        $0.member("ended_at", call.endedAt, precision: .milliseconds)
                     }
                 }
             }
-            $0.array("left") { list in for callID in change.calls.left { list.value(callID) } }
+            $0.array("left") { list in for callID in change.calls.left { list.string(callID) } }
             $0.array("changed") { list in
                 for record in change.calls.changed { list.object { self.call(record, to: &$0) } }
             }
             if let links = change.links { self.links(links, to: &$0) }
             if !newRates.isEmpty {
-                $0.array("rates") { list in for rate in newRates { list.value(rate) } }
+                $0.array("rates") { list in for rate in newRates { list.integer(rate) } }
             }
         }
     }
 
-    private func call(_ record: CallRecord, to json: inout JSONText.Object) {
+    private func call(_ record: CallRecord, to json: inout JSONWriter) {
         let names = environment.pbxNames
-        json.field("call_id", record.callID.string)
-        json.field("direction", record.direction.name.description)
-        json.field("caller_number", record.callerNumber.isEmpty ? nil : record.callerNumber.string)
-        json.field("callee_number", record.calleeNumber.isEmpty ? nil : record.calleeNumber.string)
-        json.field("status", record.status.name.description)
-        json.field("started_at", record.startedAt, precision: .milliseconds)
-        json.field("answered_at", record.answeredAt, precision: .milliseconds)
-        json.field("legs", Int(record.openLegs))
-        json.field("pbx", Int(record.pbx) < names.count ? names[Int(record.pbx)] : nil)
+        json.member("call_id", record.callID.string)
+        json.member("direction", record.direction.name.description)
+        json.member("caller_number", record.callerNumber.isEmpty ? nil : record.callerNumber.string)
+        json.member("callee_number", record.calleeNumber.isEmpty ? nil : record.calleeNumber.string)
+        json.member("status", record.status.name.description)
+        json.member("started_at", record.startedAt, precision: .milliseconds)
+        json.member("answered_at", record.answeredAt, precision: .milliseconds)
+        json.member("legs", Int(record.openLegs))
+        json.member("pbx", Int(record.pbx) < names.count ? names[Int(record.pbx)] : nil)
     }
 
-    private func counters(to json: inout JSONText.Object) {
+    private func counters(to json: inout JSONWriter) {
         json.object("counters") {
-            $0.field("active", window.active)
-            $0.field("ringing", window.ringing)
-            $0.field("answered", window.answered)
-            $0.field("events", environment.totalEvents)
-            $0.field("ended", metrics[.callsFinished])
+            $0.member("active", window.active)
+            $0.member("ringing", window.ringing)
+            $0.member("answered", window.answered)
+            $0.member("events", environment.totalEvents)
+            $0.member("ended", metrics[.callsFinished])
         }
     }
 
-    private func links(_ links: [LinkStatus], to json: inout JSONText.Object) {
+    private func links(_ links: [LinkStatus], to json: inout JSONWriter) {
         json.array("links") { list in
             for (index, link) in links.enumerated() {
                 list.object {
                     // The last two are the database and the CRM.
                     let kind = index < links.count - 2 ? "pbx" : index == links.count - 2 ? "database" : "crm"
-                    $0.field("kind", kind)
-                    $0.field("name", link.name)
-                    $0.field("state", link.state.rawValue)
-                    $0.field("text", link.text)
+                    $0.member("kind", kind)
+                    $0.member("name", link.name)
+                    $0.member("state", link.state.rawValue)
+                    $0.member("text", link.text)
                 }
             }
         }
     }
 
     /// Appends one event; JSON has no line ends, so one `data` line holds it (HTML standard, §9.2).
-    private static func event(_ name: String, to output: inout [UInt8], _ data: (inout [UInt8]) -> Void) {
+    private static func append(event name: String, data: [UInt8], to output: inout [UInt8]) {
         output.append(contentsOf: "event: \(name)\ndata: ".utf8)
-        data(&output)
+        output.append(contentsOf: data)
         output.append(contentsOf: "\n\n".utf8)
     }
 }

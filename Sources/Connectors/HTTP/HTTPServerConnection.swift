@@ -229,9 +229,12 @@ final class HTTPServerConnection: ConnectionHandler {
 
     private func feedWebSocket() {
         guard let webSocket, !input.isEmpty else { return }
-        let waiting = input
+        var waiting = input
+        input = []
         let consumed = webSocket.received(waiting.span.bytes, on: connection)
-        input = Array(waiting[consumed.count...])
+        // Nothing is moved while a large frame is still coming in.
+        if consumed.count > 0 { waiting.removeFirst(consumed.count) }
+        input = waiting
     }
 
     private func resumeIfPaused() {

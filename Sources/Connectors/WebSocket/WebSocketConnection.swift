@@ -18,7 +18,7 @@ package final class WebSocketConnection: ConnectionHandler {
     }
 
     /// How long the peer may take to answer our Close, and then to close the TCP connection.
-    package static let closeTimeout: Duration = .seconds(5)
+    package var closeTimeout: Duration = .seconds(5)
     /// Bytes waiting to be sent to the peer; beyond it `send` answers `.overflow`.
     package static let maximumSendQueueBytes = 8 << 20
 
@@ -150,7 +150,7 @@ package final class WebSocketConnection: ConnectionHandler {
         session.appendClose(code, reason: reason, maskingKey: maskingKey(), to: &output)
         connection?.send(output)
         phase = .closing
-        startTimer(Self.closeTimeout, reason: "no answer to Close within \(Self.closeTimeout)")
+        startTimer(closeTimeout, reason: "no answer to Close within \(closeTimeout)")
     }
 
     // MARK: - ConnectionHandler

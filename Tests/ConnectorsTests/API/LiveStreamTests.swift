@@ -74,7 +74,7 @@ struct LiveStreamTests {
             + #"{"call_id":"1.2","direction":"outbound","caller_number":null,"callee_number":null,"#
             + #""status":"answered","started_at":"2026-02-04T19:29:10.000Z","#
             + #""answered_at":"2026-02-04T19:29:15.000Z","legs":2,"pbx":null},"#
-            + #"{"call_id":"1.1","direction":"inbound","caller_number":"<b>\"\u2028","callee_number":"101","#
+            + #"{"call_id":"1.1","direction":"inbound","caller_number":"<b>\" ","callee_number":"101","#
             + #""status":"ringing","started_at":"2026-02-04T19:29:00.123Z","answered_at":null,"legs":1,"#
             + #""pbx":"two"}],"counters":{"active":2,"ringing":1,"answered":1,"events":5,"ended":3},"#
             + #""links":[{"kind":"pbx","name":"PBX one","state":"ok","text":"connected"},"#

@@ -53,10 +53,12 @@ final class HTTPBench {
         return service
     }
 
-    func serve(_ service: any HTTPService, limits: HTTPServerLimits = .init()) throws {
+    func serve(
+        _ service: any HTTPService, limits: HTTPServerLimits = .init(), tls: TLSServerContext? = nil
+    ) throws {
         let server = HTTPServer(
             loop: loop, service: service, limits: limits, logger: log.logger, metrics: metrics)
-        port = try server.listen(on: .loopback(port: 0)).port
+        port = try server.listen(on: .loopback(port: 0), tls: tls).port
         self.server = server
     }
 

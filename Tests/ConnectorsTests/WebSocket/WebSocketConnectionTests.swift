@@ -310,6 +310,48 @@ struct WebSocketBadPeerTests {
         }
     }
 
+    @Test("a peer that never answers Close is dropped in time", arguments: HTTPDrivers.present)
+    func silentClose(_ mode: IOMode) throws {
+        let bench = try HTTPBench(mode)
+        let server = SocketNotes()
+        _ = try bench.serve { _, exchange in exchange.acceptWebSocket(delegate: server) }
+        let peer = bench.connect(Self.handshake)
+        bench.run { server.opens == 1 }
+        server.socket?.closeTimeout = .milliseconds(60)
+        server.socket?.close(code: 1001, reason: "enough")
+        bench.run { server.closes == 1 && peer.isOver }
+        #expect(server.close?.clean == false)
+        #expect(server.close?.reason.hasPrefix("no answer to Close") == true)
+        #expect(Array(peer.bytes.suffix(10)) == [0x88, 8, 0x03, 0xE9] + Array("enough".utf8))
+    }
+
+    @Test("a client's frames are masked with keys that differ", arguments: HTTPDrivers.present)
+    func masking(_ mode: IOMode) throws {
+        let bench = try HTTPBench(mode)
+        var seen: [UInt8] = []
+        let listener = try bench.loop.listen(.loopback(port: 0), options: ListenOptions()) { _ in
+            FixedAnswer(accept: nil) { seen += $0 }
+        }
+        let client = SocketNotes()
+        let url = try URL("ws://127.0.0.1:\(listener.address.port)/")
+        client.socket = .connect(loop: bench.loop, url: url, delegate: client)
+        bench.run { client.opens == 1 }
+        for _ in 0..<20 { client.socket?.send(text: Array("same".utf8)) }
+        bench.run { seen.count == 20 * 10 }
+        var keys: Set<[UInt8]> = []
+        for start in stride(from: 0, to: seen.count, by: 10) {
+            let frame = Array(seen[start..<(start + 10)])
+            #expect(frame[0] == 0x81)
+            #expect(frame[1] == 0x84)
+            keys.insert(Array(frame[2..<6]))
+            let text = (0..<4).map { frame[6 + $0] ^ frame[2 + $0] }
+            #expect(text == Array("same".utf8))
+        }
+        #expect(keys.count == 20)
+        client.socket?.abort()
+        bench.run { client.closes == 1 }
+    }
+
     @Test("a client refuses a wrong accept key and masked frames", arguments: HTTPDrivers.present)
     func badServer(_ mode: IOMode) throws {
         let bench = try HTTPBench(mode)
@@ -341,13 +383,21 @@ struct WebSocketBadPeerTests {
 private final class FixedAnswer: ConnectionHandler {
     private let accept: String?
     private let then: [UInt8]
+    private let after: ([UInt8]) -> Void
+    private var isAnswered = false
 
-    init(accept: String?, then: [UInt8] = []) {
+    init(accept: String?, then: [UInt8] = [], after: @escaping ([UInt8]) -> Void = { _ in }) {
         self.accept = accept
         self.then = then
+        self.after = after
     }
 
     func received(_ bytes: RawSpan, on connection: Connection) -> Consumed {
+        if isAnswered {
+            after(bytes.withUnsafeBytes { [UInt8]($0) })
+            return .all(bytes.byteCount)
+        }
+        isAnswered = true
         let text = bytes.withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
         let key = text.split(separator: "\r\n").first { $0.lowercased().hasPrefix("sec-websocket-key: ") }
         guard let key else { return .all(bytes.byteCount) }
