@@ -35,9 +35,9 @@ struct PostgresStoreTests {
         bench.close()
     }
 
-    @Test("many batches on the way keep their order and none is lost")
-    func manyInFlight() throws {
-        let bench = try StoreBench(.postgres)
+    @Test("many batches on the way keep their order and none is lost", arguments: StoreDrivers.present)
+    func manyInFlight(_ driver: IOMode) throws {
+        let bench = try StoreBench(.postgres, driver: driver)
         bench.start()
         let payload = #"{"fill":""# + String(repeating: "x", count: 700) + #""}"#
         var most = 0
@@ -159,9 +159,11 @@ struct PostgresStoreTests {
         try cluster.stop()
     }
 
-    @Test("sessions ended at any moment under load: every event stands there once")
-    func terminatedSessions() throws {
-        let bench = try StoreBench(.postgres)
+    @Test(
+        "sessions ended at any moment under load: every event stands there once",
+        arguments: StoreDrivers.present)
+    func terminatedSessions(_ driver: IOMode) throws {
+        let bench = try StoreBench(.postgres, driver: driver)
         bench.start()
         let cluster = try PostgresCluster.shared()
         let payload = "\"" + String(repeating: "t", count: 600) + "\""

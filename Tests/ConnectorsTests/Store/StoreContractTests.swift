@@ -1,6 +1,7 @@
 import CallEngine
 import Foundation
 import Protocols
+import Reactor
 import Testing
 
 @testable import Connectors
@@ -21,9 +22,11 @@ struct PostgresIsThere {
 
 @Suite("Both stores keep what they are given")
 struct StoreContractTests {
-    @Test("all columns of a call and its events come back", arguments: StoreKind.available)
-    func roundTrip(_ kind: StoreKind) throws {
-        let bench = try StoreBench(kind)
+    @Test(
+        "all columns of a call and its events come back, under either driver",
+        arguments: StoreKind.available, StoreDrivers.present)
+    func roundTrip(_ kind: StoreKind, _ driver: IOMode) throws {
+        let bench = try StoreBench(kind, driver: driver)
         bench.start()
         let payload = #"{"type": "StasisStart", "quote": "it's \"so\" \\ done", "name": "Ольга 🐝"}"#
         bench.event("1770.1", "stasis_start", payload, at: 3)

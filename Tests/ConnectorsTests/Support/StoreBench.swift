@@ -18,6 +18,15 @@ enum StoreKind: String, CaseIterable, CustomTestStringConvertible, Sendable {
     static var available: [StoreKind] { PostgresCluster.isInstalled ? allCases : [.sqlite] }
 }
 
+/// The drivers that this machine's kernel allows.
+enum StoreDrivers {
+    static let present: [IOMode] = [IOMode.epoll, .ioURing].filter { mode in
+        var configuration = LoopConfiguration()
+        configuration.ioMode = mode
+        return (try? Loop(configuration: configuration)) != nil
+    }
+}
+
 /// A loop on the test's own thread with a store, a group commit and a reader.
 final class StoreBench {
     let url: String
@@ -31,22 +40,30 @@ final class StoreBench {
     private let temporaryFolder: String?
 
     /// Makes a store on an empty database.
-    convenience init(_ kind: StoreKind, settings: StoreSettings = StoreBench.quick) throws {
+    convenience init(
+        _ kind: StoreKind, settings: StoreSettings = StoreBench.quick, driver: IOMode = .auto
+    ) throws {
         switch kind {
         case .sqlite:
             let folder = "/tmp/callflow-sqlite-\(UInt64.random(in: 0...UInt64.max))"
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
-            try self.init(url: "sqlite:\(folder)/store.sqlite3", settings: settings, temporaryFolder: folder)
+            try self.init(
+                url: "sqlite:\(folder)/store.sqlite3", settings: settings, driver: driver,
+                temporaryFolder: folder)
         case .postgres:
-            try self.init(url: PostgresCluster.shared().makeDatabase(), settings: settings)
+            try self.init(url: PostgresCluster.shared().makeDatabase(), settings: settings, driver: driver)
         }
     }
 
     /// Makes a store on a database that is there.
-    init(url: String, settings: StoreSettings = StoreBench.quick, temporaryFolder: String? = nil) throws {
+    init(
+        url: String, settings: StoreSettings = StoreBench.quick, driver: IOMode = .auto,
+        temporaryFolder: String? = nil
+    ) throws {
         self.url = url
         self.temporaryFolder = temporaryFolder
         var configuration = LoopConfiguration()
+        configuration.ioMode = driver
         configuration.maximumConnections = 16
         configuration.receiveBufferCount = 4
         loop = try Loop(configuration: configuration)

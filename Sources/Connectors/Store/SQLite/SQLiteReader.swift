@@ -140,7 +140,9 @@ package final class SQLiteReader: StoreReader {
     private func note<T>(_ result: Result<T, StoreError>) {
         switch result {
         case .success: state = .connected(serverVersion: SQLiteSchema.version)
-        case .failure(let error): state = .failing(reason: error.description)
+        case .failure:
+            // What is wrong with the file its writers say; the next read opens it anew.
+            state = .connecting
         }
     }
 }
