@@ -16,7 +16,21 @@ package final class ARIClient {
     /// How it stands.
     package private(set) var state = ARIConnectionState.idle
     /// How far the PBX was told what we want.
-    package internal(set) var subscription = ARISubscriptionState.none
+    package internal(set) var subscription = ARISubscriptionState.none {
+        didSet {
+            if subscription != oldValue, subscription != .none, state.isConnected {
+                sink.stateChanged(self, state)
+            }
+        }
+    }
+    /// What is wrong, for a person; `nil` when nothing is known to be.
+    package var problem: String? {
+        switch (state, subscription) {
+        case (.disconnected(let reason, _), _): reason
+        case (.connected, .failed(let reason)): reason
+        default: nil
+        }
+    }
     /// Connections lost or refused since the start.
     package private(set) var reconnects = 0
     /// Events handed on since the start.

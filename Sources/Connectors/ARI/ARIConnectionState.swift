@@ -40,7 +40,8 @@ package enum ARISubscriptionState: Sendable, Equatable {
 package protocol ARIEventSink: AnyObject {
     /// One event. `payload` is borrowed until return; the hot path.
     func received(_ payload: RawSpan, from client: ARIClient)
-    /// The connection's state changed.
+    /// The state of the connection changed, or, while it is open, that of the subscription (`problem` says
+    /// what is wrong with either).
     func stateChanged(_ client: ARIClient, _ state: ARIConnectionState)
     /// What `GET /channels` and `GET /bridges` answered after a connection, once events of all calls come:
     /// JSON arrays, not yet checked.

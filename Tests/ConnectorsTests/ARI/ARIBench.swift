@@ -11,6 +11,8 @@ import Testing
 final class EventKeeper: ARIEventSink {
     var events: [[UInt8]] = []
     var states: [ARIConnectionState] = []
+    /// What was wrong when a state changed.
+    var problems: [String] = []
     var snapshots: [(channels: [UInt8], bridges: [UInt8])] = []
     var onEvent: ((ARIClient, [UInt8]) -> Void)?
 
@@ -20,14 +22,19 @@ final class EventKeeper: ARIEventSink {
         onEvent?(client, event)
     }
 
-    func stateChanged(_ client: ARIClient, _ state: ARIConnectionState) { states.append(state) }
+    func stateChanged(_ client: ARIClient, _ state: ARIConnectionState) {
+        states.append(state)
+        if let problem = client.problem { problems.append(problem) }
+    }
 
     func snapshot(channels: [UInt8], bridges: [UInt8], from client: ARIClient) {
         snapshots.append((channels, bridges))
     }
 
-    /// How often the stream was open.
-    var connections: Int { states.filter(\.isConnected).count }
+    /// How often the stream was opened.
+    var connections: Int {
+        zip(states, [.idle] + states).filter { $0.isConnected && !$1.isConnected }.count
+    }
 
     /// Reasons of the times it was not, in order.
     var reasons: [String] {

@@ -315,11 +315,12 @@ struct ARIFaultTests {
                 return
             }
             #expect(reason.contains(says), "\(reason)")
+            #expect(client.problem == reason && bench.keeper.problems.contains(reason))
             #expect(client.state.isConnected && client.reconnects == 0)
             #expect(bench.log.lines.filter { $0.hasPrefix("error") }.count == 1)
             bench.simulator.faults.requests = .answer
             #expect(bench.run { client.subscription == .active })
-            #expect(bench.keeper.connections == 1)
+            #expect(bench.keeper.connections == 1 && client.problem == nil)
         }
     }
 
