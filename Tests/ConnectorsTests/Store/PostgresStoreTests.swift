@@ -2,6 +2,7 @@ import CallEngine
 import Foundation
 import Protocols
 import Reactor
+import Synchronization
 import Testing
 
 @testable import Connectors
@@ -289,6 +290,64 @@ struct PostgresStoreTests {
         #expect(causes == "2950|2999|50")
         bench.close()
         try cluster.stop()
+    }
+
+    @Test("a locked table delays the writing and loses nothing")
+    func lockedTable() throws {
+        var settings = StoreBench.quick
+        settings.statementTimeout = .milliseconds(300)
+        let bench = try StoreBench(.postgres, settings: settings)
+        bench.start()
+        let cluster = try PostgresCluster.shared()
+        let database = bench.database
+        let isOver = Mutex(false)
+        let started = BackgroundThread.run {
+            _ = try? cluster.execute(
+                "BEGIN; LOCK TABLE call_events; SELECT pg_sleep(1.5); COMMIT", database: database)
+            isOver.withLock { $0 = true }
+        }
+        #expect(started)
+        var sent = 0
+        while !isOver.withLock({ $0 }) {
+            bench.event("locked", "\(sent)")
+            sent += 1
+            bench.loop.runOnce(maximumWait: .milliseconds(2))
+        }
+        bench.settle()
+        #expect(bench.metrics[.storeErrors] > 0, "the statement timeout struck")
+        #expect(bench.metrics[.storeReconnects] == 0, "and the connection stayed")
+        #expect(
+            try cluster.execute(
+                "SELECT count(*), count(DISTINCT event_type) FROM call_events", database: database)
+                == "\(sent)|\(sent)")
+        bench.close()
+    }
+
+    @Test("two daemons that write the same calls crosswise both come through")
+    func crosswise() throws {
+        let one = try StoreBench(.postgres)
+        let two = try StoreBench(url: one.url)
+        one.start()
+        two.start()
+        for round in 0..<20 {
+            for number in 0..<200 {
+                one.commit.appendCall(.test("x\(number)") { $0.updatedAt = .test(Int64(round)) })
+                two.commit.appendCall(.test("x\(199 - number)") { $0.updatedAt = .test(Int64(round)) })
+            }
+            one.loop.runOnce(maximumWait: .zero)
+            two.loop.runOnce(maximumWait: .zero)
+        }
+        one.wait(for: "both") {
+            two.loop.runOnce(maximumWait: .zero)
+            return one.commit.isIdle && two.commit.isIdle
+        }
+        let calls = try one.calls(CallFilter(limit: 1000))
+        #expect(calls.count == 200)
+        #expect(calls.allSatisfy { $0.updatedAt == .test(19) })
+        #expect(one.metrics[.storeRowsRejected] + two.metrics[.storeRowsRejected] == 0)
+        #expect(one.metrics[.storeReconnects] + two.metrics[.storeReconnects] == 0)
+        one.close()
+        two.close()
     }
 
     @Test("stopping flushes what waits")
