@@ -42,6 +42,9 @@ struct PostgresStatements {
     /// - the earliest start and answer stay; an end once known is not forgotten;
     /// - of numbers, direction and the like the newer known value counts; unknown never replaces known;
     /// - `id` and `inserted_at` stay those of the first row.
+    ///
+    /// Rows are taken in the order of their keys, so that daemons that write the same calls wait for each other
+    /// instead of deadlocking (a deadlock costs a second: `deadlock_timeout`).
     var upsertCalls: String {
         let time = { (column: String) in Self.time(column, callsInSeconds) }
         return """
@@ -53,6 +56,7 @@ struct PostgresStatements {
                 $7::timestamp[], $8::timestamp[], $9::timestamp[], $10::timestamp[], $11::timestamp[],
                 $12::text[], $13::int4[], $14::text[], $15::bool[])
                 AS t (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o)
+            ORDER BY b COLLATE "C"
             ON CONFLICT (call_id) DO UPDATE SET
                 direction = CASE WHEN excluded.direction = 'unknown'
                     OR (c.updated_at > excluded.updated_at AND c.direction <> 'unknown')
