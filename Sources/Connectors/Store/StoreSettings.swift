@@ -14,6 +14,8 @@ package struct StoreSettings: Sendable {
     package var batchesInFlight = 4
     /// Limit on one statement of a writer.
     package var statementTimeout: Duration = .seconds(30)
+    /// Silence beyond `statementTimeout`, which the server should have reported, that ends a connection.
+    package var silenceMargin: Duration = .seconds(10)
     /// Limit on one read for the API.
     package var readTimeout: Duration = .seconds(5)
     /// Limit on reaching one host.

@@ -323,6 +323,39 @@ struct PostgresStoreTests {
         bench.close()
     }
 
+    @Test(
+        "a session that falls silent is given up, and goes on elsewhere once it surely commits nothing more")
+    func silence() throws {
+        var settings = StoreBench.quick
+        settings.statementTimeout = .milliseconds(300)
+        settings.silenceMargin = .milliseconds(300)
+        let bench = try StoreBench(.postgres, settings: settings)
+        bench.commit.start()
+        bench.event("silent", "before")
+        bench.settle()
+        let cluster = try PostgresCluster.shared()
+        let session = try cluster.execute(
+            """
+            SELECT pid FROM pg_stat_activity
+            WHERE datname = '\(bench.database)' AND application_name = 'callflow-fast'
+            """, database: "postgres")
+        let process = try #require(pid_t(session))
+        #expect(kill(process, SIGSTOP) == 0)
+        for number in 0..<1200 { bench.event("silent", "\(number)") }
+        bench.wait(for: "the silence to be noticed") { !bench.commit.state.isConnected }
+        #expect(bench.log.count(containing: "no answer for") == 1)
+        #expect(bench.metrics[.storeEventsWritten] == 1)
+        bench.wait(for: "attempts that wait for the former session") { bench.metrics[.storeReconnects] >= 3 }
+        // It finds what was sent to it, and the order to end.
+        #expect(kill(process, SIGCONT) == 0)
+        bench.settle()
+        #expect(
+            try cluster.execute(
+                "SELECT count(*), count(DISTINCT event_type) FROM call_events", database: bench.database)
+                == "1201|1201")
+        bench.close()
+    }
+
     @Test("two daemons that write the same calls crosswise both come through")
     func crosswise() throws {
         let one = try StoreBench(.postgres)

@@ -32,7 +32,7 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     /// Silence while batches are on the way, after which the connection counts as lost.
     ///
     /// Longer than the statement timeout, which the server should report first.
-    private var silenceLimit: Duration { settings.statementTimeout + .seconds(10) }
+    private var silenceLimit: Duration { settings.statementTimeout + settings.silenceMargin }
 
     private let location: PostgresLocation
     private let loop: Loop
