@@ -59,6 +59,10 @@ package struct SimulatorConfiguration: Sendable {
     /// In milliseconds; Asterisk's `websocket_write_timeout`, 100 there. 0: never, but for
     /// `maximumQueuedBytes`.
     package var slowReaderMilliseconds = 0
+    /// Whether calls stand still while a reader is behind, instead of the reader being cut off in the end.
+    ///
+    /// To find out how much a reader takes, with nothing lost. Events keep the times they were due.
+    package var waitsForSlowReaders = false
     /// Bytes that wait for one reader before it is cut off.
     package var maximumQueuedBytes = 64 << 20
     /// Faults from the beginning; changed at run time by `PBXSimulator.faults` or `POST /simulator/faults`.
@@ -95,7 +99,7 @@ package struct SimulatorConfiguration: Sendable {
         package var calls: Int
         /// Events per second, over all calls.
         package var eventsPerSecond: Double
-        /// Time in which the first `calls` calls begin, in milliseconds.
+        /// Time in which the first `calls` calls begin, in milliseconds; at most half the length of a call.
         package var rampMilliseconds: Int
 
         package init(calls: Int, eventsPerSecond: Double, rampMilliseconds: Int = 10_000) {
@@ -134,7 +138,10 @@ package struct SimulatorConfiguration: Sendable {
         result.ringMilliseconds = ringMilliseconds.scaled(by: factor)
         result.talkMilliseconds = talkMilliseconds.scaled(by: factor)
         result.firstCalls = UInt64(load.calls)
-        result.firstCallsMilliseconds = max(1, load.rampMilliseconds)
+        // From the first moment calls arrive at the final rate too: as many as the fill loses by calls
+        // ending, once it is complete. So the fill has to be quicker than a call is long.
+        let ramp = max(1, min(Double(load.rampMilliseconds), wanted / 2))
+        result.firstCallsMilliseconds = Int(ramp)
         // Chance makes it a little more at times.
         result.maximumConcurrentCalls = max(maximumConcurrentCalls, load.calls + load.calls / 8 + 16)
         return result

@@ -259,6 +259,13 @@ struct CallPlayerScheduleTests {
             calls: calls, eventsPerSecond: eventsPerSecond, rampMilliseconds: 2000)
         let player = CallPlayer(configuration: configuration, start: 0)
         let recorder = Recorder(keepsEvents: false)
+        // Complete after the ramp, and no more after it.
+        for moment in stride(from: Int64(2100), through: 20_000, by: 895) {
+            _ = player.advance(to: moment, budget: .max, into: recorder)
+            #expect(
+                abs(Double(player.callsActive) / Double(calls) - 1) < 0.15,
+                "\(player.callsActive) at \(moment)")
+        }
         _ = player.advance(to: 20_000, budget: .max, into: recorder)
         let before = player.eventsPlayed
         _ = player.advance(to: 60_000, budget: .max, into: recorder)

@@ -264,6 +264,28 @@ struct PBXSimulatorEventTests {
         #expect(slow.close?.clean == false)
     }
 
+    @Test("calls stand still for a slow reader when told to, and nothing is lost")
+    func patience() throws {
+        let bench = try ARIBench(.epoll) {
+            $0.callsPerSecond = 1500
+            $0.totalCalls = 1500
+            $0.talkMilliseconds = 20...100
+            $0.ringMilliseconds = 5...20
+            $0.waitsForSlowReaders = true
+            $0.waitsForReader = true
+            $0.maximumQueuedBytes = 24 << 20
+        }
+        let (reader, socket) = try bench.read("?app=callflow_elixir&subscribeAll=true")
+        socket.transport?.pauseReading()
+        bench.run(milliseconds: 2500)
+        #expect(bench.simulator.player.callsFinished < 1500 && reader.isOpen)
+        socket.transport?.resumeReading()
+        #expect(bench.run(seconds: 60) { bench.simulator.player.callsFinished == 1500 })
+        let played = Int(bench.simulator.player.eventsPlayed)
+        #expect(bench.run(seconds: 60) { reader.events.count == played })
+        #expect(bench.simulator.player.truths.allSatisfy { $0.delivered == $0.events })
+    }
+
     @Test("the truth and the figures can be asked for")
     func truth() throws {
         let bench = try ARIBench(.epoll) {

@@ -23,6 +23,8 @@ package final class CallPlayer {
     private let scriptIndex: [(customer: Int, company: Int)]
     private let renderer: EventRenderer
     private let durations: CallPlan.Durations
+    /// No call is longer, in milliseconds.
+    private let longestCall: Double
 
     private var calls: [LiveCall] = []
     private var freeHead: Int32 = -1
@@ -32,6 +34,10 @@ package final class CallPlayer {
     /// Whether calls of this millisecond were begun already, and a budget ended in the middle of it.
     private var isInsideMillisecond = false
     private var nextArrival: Double
+    private var nextSequence: UInt64
+    /// Where the first fill begins, and its call that comes next.
+    private var firstArrival: Double
+    private var nextFirst: UInt64 = 0
     private var arrivals = SeededRandom(seed: 0)
     /// Channels that exist, by the number in their unique id.
     private var channels: [UInt32: Int32] = [:]
@@ -79,10 +85,14 @@ package final class CallPlayer {
             maximumBytes: largest)
         clock = start
         nextArrival = Double(start)
+        firstArrival = Double(start)
+        nextSequence = configuration.firstCalls
         nextNumber = max(1, configuration.firstChannelNumber)
         arrivals = SeededRandom(seed: configuration.seed, index: UInt64.max)
         durations = CallPlan.Durations(
             ring: configuration.ringMilliseconds, talk: configuration.talkMilliseconds)
+        // Two telephones ring, people speak, and Asterisk takes some time of its own.
+        longestCall = Double(2 * durations.ring.upperBound + durations.talk.upperBound + 1000)
         calls.reserveCapacity(min(configuration.maximumConcurrentCalls, 65_536))
     }
 
@@ -93,6 +103,7 @@ package final class CallPlayer {
         guard callsStarted == 0, callsRefused == 0 else { return }
         clock = start
         nextArrival = Double(start)
+        firstArrival = Double(start)
         isInsideMillisecond = false
     }
 
@@ -127,26 +138,32 @@ package final class CallPlayer {
 
     /// Begins the calls whose time has come.
     private func startDueCalls() {
-        let rate = configuration.callsPerSecond
-        guard rate > 0 else { return }
-        while nextArrival < Double(clock + 1) {
+        let end = Double(clock + 1)
+        let first = configuration.firstCalls
+        while nextFirst < first {
+            let share = Double(nextFirst) / Double(first)
+            let due = firstArrival + share * Double(configuration.firstCallsMilliseconds)
+            guard due < end else { break }
+            start(sequence: nextFirst, due: max(clock, Int64(due)))
+            nextFirst += 1
+        }
+        guard configuration.callsPerSecond > 0 else { return }
+        while nextArrival < end {
             let total = callsStarted + callsRefused
             if configuration.totalCalls > 0, total >= UInt64(configuration.totalCalls) { return }
             let due = max(clock, Int64(nextArrival))
-            nextArrival += pauseAfter(sequence: total)
+            nextArrival += pauseToNext()
+            nextSequence += 1
             guard callsActive < configuration.maximumConcurrentCalls else {
                 callsRefused += 1
                 continue
             }
-            start(sequence: total, due: due)
+            start(sequence: nextSequence - 1, due: due)
         }
     }
 
     /// Milliseconds from the beginning of a call to that of the next one.
-    private func pauseAfter(sequence: UInt64) -> Double {
-        if sequence < configuration.firstCalls {
-            return Double(configuration.firstCallsMilliseconds) / Double(configuration.firstCalls)
-        }
+    private func pauseToNext() -> Double {
         let even = 1000 / configuration.callsPerSecond
         switch configuration.arrivals {
         case .even: return even
@@ -158,8 +175,11 @@ package final class CallPlayer {
     private func start(sequence: UInt64, due: Int64) {
         var plan = self.plan(sequence)
         if sequence < configuration.firstCalls {
-            // Calls of the first fill look as if they had begun earlier: their ends are spread evenly.
-            plan.shorten(to: (Double(sequence) + 0.5) / Double(configuration.firstCalls))
+            // Calls of the first fill look as if they had begun earlier: their ends are spread evenly over
+            // the length of such a call, counted from the beginning of the fill.
+            let share = (Double(sequence) + 0.5) / Double(configuration.firstCalls)
+            let length = Double(max(1, milliseconds(of: plan)))
+            plan.shorten(to: share * max(0, 1 - Double(configuration.firstCallsMilliseconds) / length))
         }
         let indices = scriptIndex[Int(plan.kind.rawValue)]
         var call = LiveCall(
@@ -181,9 +201,35 @@ package final class CallPlayer {
     }
 
     private func plan(_ sequence: UInt64) -> CallPlan {
-        CallPlan(
+        if sequence < configuration.firstCalls { return firstPlan(sequence) }
+        return CallPlan(
             seed: configuration.seed, sequence: sequence, mix: configuration.mix, durations: durations,
             agents: configuration.agents)
+    }
+
+    /// The plan of a call of the first fill: who looks at a PBX at any moment sees more of the long calls, in
+    /// proportion to their length, than begin.
+    private func firstPlan(_ sequence: UInt64) -> CallPlan {
+        var random = SeededRandom(seed: ~configuration.seed, index: sequence)
+        for _ in 0..<64 {
+            let plan = CallPlan(
+                seed: random.next(), sequence: sequence, mix: configuration.mix, durations: durations,
+                agents: configuration.agents)
+            if random.fraction() * longestCall < Double(milliseconds(of: plan)) { return plan }
+        }
+        return CallPlan(
+            seed: configuration.seed, sequence: sequence, mix: configuration.mix, durations: durations,
+            agents: configuration.agents)
+    }
+
+    /// How long a call of this plan is.
+    private func milliseconds(of plan: CallPlan) -> Int {
+        script(of: plan).steps.reduce(0) { $0 + Int(plan.milliseconds(of: $1.pause)) }
+    }
+
+    private func script(of plan: CallPlan) -> CallScript {
+        let indices = scriptIndex[Int(plan.kind.rawValue)]
+        return scripts[plan.customerHangsUp ? indices.customer : indices.company]
     }
 
     /// Plays the step that is due, and those that follow in the same millisecond.
@@ -345,10 +391,8 @@ package final class CallPlayer {
         var milliseconds = 0
         for sequence in 0..<samples {
             let plan = player.plan(sequence)
-            let indices = player.scriptIndex[Int(plan.kind.rawValue)]
-            let script = player.scripts[plan.customerHangsUp ? indices.customer : indices.company]
-            events += script.steps.count
-            for step in script.steps { milliseconds += Int(plan.milliseconds(of: step.pause)) }
+            events += player.script(of: plan).steps.count
+            milliseconds += player.milliseconds(of: plan)
         }
         return (Double(events) / Double(samples), Double(milliseconds) / Double(samples))
     }

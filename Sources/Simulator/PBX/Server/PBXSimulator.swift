@@ -45,6 +45,8 @@ package final class PBXSimulator {
     static let replayPause: Duration = .milliseconds(500)
     /// Bytes queued for one reader beyond which a replay without pace waits.
     static let replayQueueBytes = 1 << 20
+    /// Bytes queued for one reader beyond which calls stand still, when told to.
+    static let waitQueueBytes = 4 << 20
 
     /// Makes a PBX without calls until `start`.
     ///
@@ -94,27 +96,34 @@ package final class PBXSimulator {
 
     // MARK: Playing
 
-    private func planTick() {
-        timer = loop.schedule(after: .milliseconds(configuration.tickMilliseconds)) { [weak self] in
+    private func planTick(isBehind: Bool = false) {
+        let pause = Duration.milliseconds(isBehind ? 0 : configuration.tickMilliseconds)
+        timer = loop.schedule(after: pause) { [weak self] in
             guard let self, !isStopped else { return }
-            tick()
-            planTick()
+            planTick(isBehind: !tick())
         }
     }
 
-    private func tick() {
+    /// Plays what is due; says whether that was all of it.
+    private func tick() -> Bool {
         if configuration.slowReaderMilliseconds > 0 {
             let limit = Duration.milliseconds(configuration.slowReaderMilliseconds)
             for reader in readers { reader.checkSlowness(now: loop.now, limit: limit) }
         }
-        if recording == nil {
-            guard hasBegun() else { return }
-            _ = player.advance(
-                to: Self.wallMilliseconds(), budget: configuration.eventsPerTick, into: self)
-        } else {
+        var isComplete = true
+        if recording != nil {
             for reader in readers { replay(to: reader) }
+        } else if hasBegun(), !waits() {
+            isComplete = player.advance(
+                to: Self.wallMilliseconds(), budget: configuration.eventsPerTick, into: self)
         }
         for reader in readers { reader.flush() }
+        return isComplete
+    }
+
+    /// Whether a reader is so far behind that calls stand still.
+    private func waits() -> Bool {
+        configuration.waitsForSlowReaders && readers.contains { $0.queuedBytes > Self.waitQueueBytes }
     }
 
     /// Whether the schedule runs; begins it when a reader that was waited for has subscribed.
