@@ -58,12 +58,15 @@ package final class GroupCommit {
     package private(set) var isDropping = false
 
     /// Takes the writer's callbacks over.
+    ///
+    /// - Parameter shares: How many shards share `settings.queueMaxBytes`; each takes an equal part.
     package init(
-        loop: Loop, writer: any BatchWriter, settings: StoreSettings, metrics: Metrics, logger: Logger
+        loop: Loop, writer: any BatchWriter, settings: StoreSettings, shares: Int = 1, metrics: Metrics,
+        logger: Logger
     ) {
         self.loop = loop
         self.writer = writer
-        self.queueMaxBytes = settings.queueMaxBytes
+        self.queueMaxBytes = settings.queueMaxBytes / max(1, shares)
         self.metrics = metrics
         self.logger = logger
     }
@@ -218,7 +221,7 @@ extension GroupCommit {
             isDropping = true
             droppedSinceFull = 0
             logger.error(
-                "store queue is full (\(queueMaxBytes) bytes, STORE_QUEUE_MAX_BYTES): event rows are dropped until the database takes them; calls are kept"
+                "store queue is full (\(queueMaxBytes) bytes, this loop's part of STORE_QUEUE_MAX_BYTES): event rows are dropped until the database takes them; calls are kept"
             )
         } else if isDropping, queuedBytes < queueMaxBytes / 4 * 3 {
             isDropping = false

@@ -29,8 +29,8 @@ final class LoopNode {
         self.plan = plan
         let writer = plan.store.makeWriter(on: loop)
         commit = GroupCommit(
-            loop: loop, writer: writer, settings: plan.settings.storeSettings, metrics: plan.metrics,
-            logger: plan.logger)
+            loop: loop, writer: writer, settings: plan.settings.storeSettings, shares: plan.loops,
+            metrics: plan.metrics, logger: plan.logger)
         pipeline = CallPipeline(
             loop: loop, index: index, shared: plan.shared, commit: commit, logger: plan.logger)
         commit.onStateChange = { [plan] in plan.links.set(writer: index, $0) }
