@@ -184,9 +184,22 @@ struct LegGraphTests {
         try playback.play("StasisStart") {
             $0.channel = "2.0"; $0.linkedid = "2.0"
         }
+        playback.connect()
+        // Begun after the list was made, told by an event before the list came.
+        try playback.play("StasisStart") {
+            $0.channel = "4.0"; $0.linkedid = "4.0"
+        }
+        // Ended after the list was made.
+        try playback.play("StasisStart") {
+            $0.channel = "5.0"; $0.linkedid = "5.0"
+        }
+        try playback.play("ChannelDestroyed") {
+            $0.channel = "5.0"; $0.linkedid = "5.0"
+        }
         try playback.snapshot(
             #"""
-            [ {"id":"2.0","name":"PJSIP/a","state":"Up","channelvars":{"CHANNEL(linkedid)":"2.0"}},
+            [ {"id":"5.0","name":"PJSIP/c","state":"Up","channelvars":{"CHANNEL(linkedid)":"5.0"}},
+              {"id":"2.0","name":"PJSIP/a","state":"Up","channelvars":{"CHANNEL(linkedid)":"2.0"}},
               {"id":"3.0","name":"PJSIP/b {odd]\"","state":"Ring","creationtime":"2026-11-22T09:59:00.000+0000","caller":{"number":"7"}} ]
             """#)
         #expect(playback.rows["1.0"]?.status == .finished)
@@ -194,6 +207,10 @@ struct LegGraphTests {
         #expect(playback.rows["2.0"]?.status == .answered)
         #expect(playback.rows["3.0"]?.status == .ringing)
         #expect(playback.rows["3.0"]?.startedAt.formatted() == "2026-11-22T09:59:00Z")
+        #expect(playback.rows["4.0"]?.status == .ringing)
+        #expect(playback.rows["5.0"]?.status == .finished)
+        #expect(playback.rows["5.0"]?.answeredAt == nil)
+        #expect(playback.registry.find(callID: "5.0")?.openLegs == 0)
         #expect(throws: JSONError.self) { try playback.snapshot("{}") }
         #expect(throws: JSONError.self) { try playback.snapshot("[{]") }
     }

@@ -29,9 +29,12 @@ struct RecordedCallsTests {
         time.map { String($0.formatted(.milliseconds).dropFirst(11).dropLast()) } ?? "-"
     }
 
-    private static func row(_ recording: String, _ id: String, _ record: CallRecord) -> String {
+    private static func row(
+        _ recording: String, _ id: String, _ record: CallRecord, _ long: CallShard.LongTexts?
+    ) -> String {
         [
-            recording, id, "\(record.direction.name)", record.callerNumber.string, record.calleeNumber.string,
+            recording, id, "\(record.direction.name)", long?.callerNumber ?? record.callerNumber.string,
+            long?.calleeNumber ?? record.calleeNumber.string,
             "\(record.status.name)", time(record.startedAt), time(record.answeredAt), time(record.endedAt),
             "\(record.outcome.name)", record.flags.contains(.merged) ? "merged" : "-",
         ].joined(separator: "\t")
@@ -41,7 +44,9 @@ struct RecordedCallsTests {
         "Calls, numbers, states and times", arguments: try Recordings.all().filter { !$0.contains("burst") })
     func calls(recording: String) throws {
         let playback = try Self.playback(of: recording)
-        let rows = playback.rows.sorted { $0.key < $1.key }.map { Self.row(recording, $0.key, $0.value) }
+        let rows = playback.rows.sorted { $0.key < $1.key }.map {
+            Self.row(recording, $0.key, $0.value, playback.longTexts[$0.key])
+        }
         let expected = try Self.expectations()[recording] ?? []
         #expect(rows.sorted() == expected.sorted())
         // Streams of media, devices and failures alone have no call; every other one has.

@@ -21,7 +21,9 @@ public struct ARIEventReader: ~Copyable {
         let scan = try scanner.scan(payload)
         guard scan.root == .object else { throw JSONError(.unexpectedByte, at: 0) }
         event = ARIEvent()
-        event.payloadNeedsRepair = !scan.features.isDisjoint(with: [.nulEscape, .loneSurrogate])
+        event.payloadNeedsRepair = !scan.features.isDisjoint(with: [
+            .nulEscape, .loneSurrogate, .extremeNumber,
+        ])
         event.duplicateKeys = UInt16(truncatingIfNeeded: scan.duplicateKeys)
         event.cause = UInt16(truncatingIfNeeded: scanner[Field.cause.rawValue].int64(in: payload) ?? 0)
         payload.withUnsafeBytes { fill(&event, $0) }

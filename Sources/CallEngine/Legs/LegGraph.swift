@@ -58,7 +58,8 @@ public struct LegGraph: ~Copyable {
     private var calls: SlotTable<Call>
     private var ended: [(deadline: UInt64, what: Ended)] = []
     private var endedHead = 0
-    private var generation: UInt16 = 0
+    /// Grows with each connection to a PBX; a channel seen since then carries it.
+    private var generations: [UInt16] = []
 
     /// An empty graph.
     public init(hasher: TextHash, maximumChannels: Int = 262_144) {
@@ -106,7 +107,7 @@ public struct LegGraph: ~Copyable {
     private mutating func placeKnown(
         _ slot: Int, _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ now: UInt64
     ) -> Placement {
-        channels[slot].generation = generation
+        channels[slot].generation = generation(of: channels[slot].pbx)
         var call = survivor(of: Int(channels[slot].call))
         var placement: Placement
         if event.channel.linkedID.isEmpty {
@@ -238,7 +239,7 @@ public struct LegGraph: ~Copyable {
             return placement
         }
         let call = known ?? makeCall(key, root: channelKey.hash)
-        var channel = Channel(key: channelKey, call: UInt32(call), pbx: pbx, generation: generation)
+        var channel = Channel(key: channelKey, call: UInt32(call), pbx: pbx, generation: generation(of: pbx))
         channel.isDialed = event.kind == .dial
         channel.hangupRequested = event.kind == .channelHangupRequest
         _ = channels.insert(channelKey.hash, channel)
@@ -283,8 +284,16 @@ public struct LegGraph: ~Copyable {
     // MARK: Reconciling and forgetting
 
     /// Begins a comparison with what the PBX says is there; see `finishReconcile`.
-    public mutating func beginReconcile() {
-        generation &+= 1
+    ///
+    /// Call it when the connection opens, before any event of it: what events tell of channels that the list does not
+    /// have yet, or no longer, is as good as the list.
+    public mutating func beginReconcile(pbx: UInt16) {
+        while generations.count <= Int(pbx) { generations.append(0) }
+        generations[Int(pbx)] &+= 1
+    }
+
+    private func generation(of pbx: UInt16) -> UInt16 {
+        Int(pbx) < generations.count ? generations[Int(pbx)] : 0
     }
 
     /// Closes the channels of `pbx` that were not seen since `beginReconcile`.
@@ -293,6 +302,7 @@ public struct LegGraph: ~Copyable {
     ///
     /// - Parameter callEnded: Called for each call that has no channel left.
     public mutating func finishReconcile(pbx: UInt16, now: UInt64, callEnded: (CallKey) -> Void) {
+        let generation = generation(of: pbx)
         var stale: [Int] = []
         channels.forEachSlot { slot in
             if channels[slot].isOpen, channels[slot].pbx == pbx, channels[slot].generation != generation {

@@ -103,31 +103,32 @@ package final class CallPipeline {
     /// The hot path.
     package func received(
         _ payload: RawSpan, pbx: UInt16, subscription: LegGraph.Subscription
-    ) -> ReceivedEvent? {
+    ) -> ReceivedEvent {
         let receivedAt = WallClock.now()
         var event = ARIEvent()
         do throws(JSONError) {
             try reader.read(payload, into: &event)
         } catch {
             invalid(error, bytes: payload.byteCount)
-            return nil
+            return .invalid(error)
         }
         shared.metrics.add(.ariEvents)
         shared.metrics.add(.ariEventBytes, payload.byteCount)
         return payload.withUnsafeBytes { bytes in
             place(event, bytes, pbx, subscription, receivedAt)
-            let isStart = event.kind == .stasisStart
-            return ReceivedEvent(
-                kind: event.kind, channelID: isStart ? event.channel.id.string(in: bytes) : nil)
+            guard event.kind == .stasisStart else { return .taken }
+            return .stasisStart(channelID: event.channel.id.string(in: bytes))
         }
     }
 
     /// What the caller needs to know of an event it handed in.
-    package struct ReceivedEvent {
-        /// Which event.
-        package var kind: ARIEventKind
-        /// The channel's id, of `StasisStart` only.
-        package var channelID: String?
+    package enum ReceivedEvent {
+        /// It goes its way.
+        case taken
+        /// The same; the channel waits in our application.
+        case stasisStart(channelID: String)
+        /// It was no event; logged and counted.
+        case invalid(JSONError)
     }
 
     private func place(
@@ -272,10 +273,14 @@ package final class CallPipeline {
 
     // MARK: Snapshots
 
+    /// Notes that a connection to the PBX opened, before its first event.
+    package func connectionOpened(pbx: UInt16) {
+        graph.beginReconcile(pbx: pbx)
+    }
+
     /// Takes the body of `GET /channels` after a (re)connect: opens what is new, ends what is gone.
     package func snapshot(channels: [UInt8], pbx: UInt16, subscription: LegGraph.Subscription) {
         let receivedAt = WallClock.now()
-        graph.beginReconcile()
         do throws(JSONError) {
             try ChannelSnapshot.forEachChannel(in: channels) { wrapped in
                 var event = ARIEvent()

@@ -39,6 +39,14 @@ struct SimulateCommand: AsyncParsableCommand {
     @Flag(help: "Play no PBX, only the portal.") var noPbx = false
     @Option(help: "debug, info, warning or error.") var logLevel = "info"
 
+    private let stopOrders = Mailbox<StopLatch>(capacity: 1)
+
+    private enum CodingKeys: CodingKey {
+        case port, rate, calls, eventsPerSecond, ramp, totalCalls, maximumCalls, seed, replay, pace,
+            systemName
+        case slowReaderMilliseconds, crmPort, noPbx, logLevel
+    }
+
     func run() async throws {
         let output = LogOutput(level: Logger.Level(rawValue: logLevel) ?? .info)
         let logger = Logger(label: "simulator") { _ in LineLogHandler(output: output) }
@@ -53,6 +61,11 @@ struct SimulateCommand: AsyncParsableCommand {
             throw ExitCode(1)
         }
         while let signal = signals.next(), signal == SIGHUP {}
+        if !noPbx {
+            let latch = StopLatch()
+            _ = stopOrders.post(latch)
+            _ = latch.wait(for: 1, milliseconds: 3000)
+        }
         for thread in threads { thread.stop() }
         for thread in threads { thread.join() }
     }
@@ -89,11 +102,17 @@ struct SimulateCommand: AsyncParsableCommand {
         let outcome = StopLatch()
         var loopConfiguration = LoopConfiguration()
         loopConfiguration.name = "pbx"
-        let thread = try LoopThread.start(loopConfiguration) { [port] loop in
+        let thread = try LoopThread.start(loopConfiguration) { [port, stopOrders] loop in
             do {
                 let simulator = try PBXSimulator(loop: loop, configuration: configuration, logger: logger)
                 let bound = try simulator.start(on: .loopback(port: port))
                 loop.context = simulator
+                loop.attach(stopOrders) { latch in
+                    simulator.stop()
+                    logger.notice("\(simulator.statistics)")
+                    // What is queued for readers is sent before the loop ends.
+                    loop.schedule(after: .milliseconds(200)) { latch.nodeStopped(complete: true) }
+                }
                 logger.info(
                     "simulated PBX", metadata: ["url": "ws://\(bound)/ari/events", "user": "callflow"])
             } catch {
@@ -105,11 +124,14 @@ struct SimulateCommand: AsyncParsableCommand {
 
     private func startPortal(_ port: UInt16, _ logger: Logger) throws -> LoopThread {
         let outcome = StopLatch()
+        var settings = PortalSettings.demonstration(extensions: SimulatorConfiguration().agents)
+        settings.webhooks = [.init(secret: "demotoken")]
+        settings.plan = .normal
         var loopConfiguration = LoopConfiguration()
         loopConfiguration.name = "portal"
-        let thread = try LoopThread.start(loopConfiguration) { loop in
+        let thread = try LoopThread.start(loopConfiguration) { [settings] loop in
             do throws(ReactorError) {
-                let portal = FakeBitrixPortal(settings: Self.portalSettings)
+                let portal = FakeBitrixPortal(settings: settings)
                 let server = FakeBitrixServer(loop: loop, portal: portal)
                 let bound = try server.listen(on: .loopback(port: port), logger: logger, metrics: Metrics())
                 loop.context = server
@@ -119,15 +141,6 @@ struct SimulateCommand: AsyncParsableCommand {
             }
         }
         return try Self.running(thread, outcome)
-    }
-
-    /// One employee for each telephone of the simulated PBX.
-    private static var portalSettings: PortalSettings {
-        let agents = SimulatorConfiguration().agents
-        let users =
-            [PortalSettings.User(id: 1, name: "Administrator")]
-            + agents.map { .init(id: $0, name: "Employee \($0)", extensionNumber: "\($0)") }
-        return PortalSettings(secret: "demotoken", users: users)
     }
 
     private static func running(_ thread: LoopThread, _ outcome: StopLatch) throws -> LoopThread {

@@ -83,7 +83,9 @@ struct StartError: Error, CustomStringConvertible {
 /// The running daemon: starts the loops, waits for signals, stops in order.
 struct Daemon {
     /// What a stopping loop may take to write out what waits; with the rest it stays below the 10 s that are promised.
-    static let flushTime: Duration = .seconds(7)
+    static let flushTime: Duration = .seconds(5)
+    /// And what the CRM may take after that.
+    static let crmTime: Duration = .seconds(3)
     private static let stopMilliseconds = 8500
 
     private let plan: DaemonPlan
@@ -124,7 +126,9 @@ struct Daemon {
                             ])
                     }
                     do throws(ReactorError) {
-                        loop.context = try LoopNode(loop: loop, index: index, plan: plan)
+                        let node = LoopNode(loop: loop, index: index, plan: plan)
+                        loop.context = node
+                        try node.listen()
                     } catch {
                         plan.latch.failed("cannot listen on \(plan.settings.listenAddress): \(error)")
                     }

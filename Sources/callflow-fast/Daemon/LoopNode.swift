@@ -22,8 +22,9 @@ final class LoopNode {
     private var ari: ARIClient?
     private var web: WebNode?
     private var crm: BitrixClient?
+    private var connectedSince: MonotonicInstant?
 
-    init(loop: Loop, index: Int, plan: DaemonPlan) throws(ReactorError) {
+    init(loop: Loop, index: Int, plan: DaemonPlan) {
         self.loop = loop
         self.index = index
         self.plan = plan
@@ -39,8 +40,13 @@ final class LoopNode {
         if index == 0 { startReading() }
         if index == plan.loops - 1 {
             startCRM()
-            web = try WebNode(loop: loop, plan: plan)
+            web = WebNode(loop: loop, plan: plan)
         }
+    }
+
+    /// Opens the API's port, on the loop that has it.
+    func listen() throws(ReactorError) {
+        try web?.listen()
     }
 
     private func startReading() {
@@ -64,6 +70,12 @@ final class LoopNode {
         }
     }
 
+    /// The last flush may just have released steps; they get a moment, since a call left open in the portal stays so.
+    private func stopCRM(_ done: @escaping () -> Void) {
+        guard let crm else { return done() }
+        crm.stop(within: Daemon.crmTime) { _ in done() }
+    }
+
     private func take(_ order: NodeOrder) {
         switch order {
         case .stop:
@@ -73,8 +85,7 @@ final class LoopNode {
             loop.schedule(after: .milliseconds(50)) { [self] in
                 commit.flushAndStop(deadline: loop.now + Daemon.flushTime) { [self] complete in
                     web?.close()
-                    crm?.stop()
-                    plan.latch.nodeStopped(complete: complete)
+                    stopCRM { [plan] in plan.latch.nodeStopped(complete: complete) }
                 }
             }
         }
@@ -85,15 +96,22 @@ extension LoopNode: ARIEventSink {
     func received(_ payload: RawSpan, from client: ARIClient) {
         let subscription: LegGraph.Subscription =
             client.configuration.subscription == .app ? .applicationOnly : .allChannels
-        guard
-            let event = pipeline.received(payload, pbx: UInt16(client.index), subscription: subscription)
-        else { return }
-        if let channelID = event.channelID { client.continueInDialplan(channelID) }
+        switch pipeline.received(payload, pbx: UInt16(client.index), subscription: subscription) {
+        case .taken: break
+        case .stasisStart(let channelID): client.continueInDialplan(channelID)
+        case .invalid(let error):
+            // RFC 6455 §8.1: the JSON reader checks the encoding in place of the WebSocket session.
+            if error.kind == .invalidUTF8 { client.failForInvalidText() }
+        }
     }
 
     func stateChanged(_ client: ARIClient, _ state: ARIConnectionState) {
         switch state {
-        case .connected: plan.links.set(pbxConnected: true, problem: nil)
+        case .connected(let since):
+            // Also told when the subscription changes; a connection is new once.
+            if connectedSince != since { pipeline.connectionOpened(pbx: UInt16(client.index)) }
+            connectedSince = since
+            plan.links.set(pbxConnected: true, problem: client.problem)
         case .disconnected(let reason, _): plan.links.set(pbxConnected: false, problem: reason)
         case .idle, .connecting: break
         case .stopped: plan.links.set(pbxConnected: false, problem: "stopped")

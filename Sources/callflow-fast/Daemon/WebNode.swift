@@ -13,7 +13,7 @@ final class WebNode {
     private var server: HTTPServer?
     private var listenTimer: TimerID?
 
-    init(loop: Loop, plan: DaemonPlan) throws(ReactorError) {
+    init(loop: Loop, plan: DaemonPlan) {
         self.loop = loop
         self.plan = plan
         reader = plan.store.makeReader(on: loop)
@@ -22,8 +22,12 @@ final class WebNode {
         let server = HTTPServer(loop: loop, service: service, logger: plan.logger, metrics: plan.metrics)
         self.service = service
         self.server = server
+    }
+
+    func listen() throws(ReactorError) {
+        guard let server else { return }
         let bound = try server.listen(on: plan.settings.listenAddress)
-        service.start()
+        service?.start()
         plan.logger.info("API and live page", metadata: ["address": "http://\(bound)/"])
     }
 

@@ -83,6 +83,8 @@ struct Settings {
     }
 
     private static func ari(_ source: SettingSource, pbxName: String) throws -> (ARIConfiguration?, String?) {
+        let subscription = try source.choice("ARI_SUBSCRIBE", default: ARIConfiguration.Subscription.calls)
+        let policy = try source.choice("ARI_STASIS_POLICY", default: ARIConfiguration.StasisPolicy.continue)
         guard let text = source.text("ARI_URL") else { return (nil, "ARI_URL is not set") }
         let url: URL
         do {
@@ -100,10 +102,11 @@ struct Settings {
         guard let user = source.text("ARI_USER") else { return (nil, "ARI_USER is not set") }
         guard let password = source.text("ARI_PASSWORD") else { return (nil, "ARI_PASSWORD is not set") }
         var configuration = ARIConfiguration(name: pbxName, url: url, user: user, password: password)
+        // One pass over the bytes checks JSON and encoding.
+        configuration.textValidation = .reader
         configuration.appName = source.text("ARI_APP_NAME") ?? configuration.appName
-        configuration.subscription = try source.choice("ARI_SUBSCRIBE", default: configuration.subscription)
-        configuration.stasisPolicy = try source.choice(
-            "ARI_STASIS_POLICY", default: configuration.stasisPolicy)
+        configuration.subscription = subscription
+        configuration.stasisPolicy = policy
         return (configuration, nil)
     }
 }

@@ -58,8 +58,12 @@ final class Playback {
             actions: &actions)
     }
 
+    /// A connection to the PBX opened.
+    func connect() {
+        graph.beginReconcile(pbx: 0)
+    }
+
     func snapshot(_ list: String) throws {
-        graph.beginReconcile()
         try ChannelSnapshot.forEachChannel(in: Array(list.utf8)) { wrapped in
             var event = ARIEvent()
             if (try? reader.read(wrapped.span.bytes, into: &event)) != nil {

@@ -63,7 +63,7 @@ final class PBXReader: WebSocketDelegate {
     /// Gives what was queued to the connection; a reader that is too far behind is cut off.
     func flush() {
         guard !output.isEmpty else { return }
-        let result = socket?.sendFrames(output.span.bytes) ?? .closed
+        let result = output.withUnsafeBytes { socket?.sendFrames($0.bytes) ?? .closed }
         if result == .queued { bytesFlushed += UInt64(output.count) }
         output.removeAll(keepingCapacity: true)
         if result == .overflow { cutOff() }
