@@ -333,7 +333,10 @@ public struct LegGraph: ~Copyable {
                 freeIfUnreferenced(Int(slot))
             }
         }
-        if endedHead > 1024, endedHead * 2 > ended.count {
+        if endedHead == ended.count {
+            ended.removeAll(keepingCapacity: true)
+            endedHead = 0
+        } else if endedHead > 1024, endedHead * 2 > ended.count {
             ended.removeFirst(endedHead)
             endedHead = 0
         }

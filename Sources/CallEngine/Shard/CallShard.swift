@@ -157,7 +157,10 @@ public struct CallShard: ~Copyable {
             calls.remove(hash, slot: slot)
             longTexts[slot] = nil
         }
-        if endedHead > 1024, endedHead * 2 > ended.count {
+        if endedHead == ended.count {
+            ended.removeAll(keepingCapacity: true)
+            endedHead = 0
+        } else if endedHead > 1024, endedHead * 2 > ended.count {
             ended.removeFirst(endedHead)
             endedHead = 0
         }
