@@ -8,10 +8,10 @@ SOURCES := Sources Tests Benchmarks/Sources Package.swift Benchmarks/Package.swi
 
 test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(SANITIZE),--sanitize=$(SANITIZE) --scratch-path .build-$(SANITIZE))
 
-.PHONY: help setup build release test lint format run bench clean version
+.PHONY: help setup build release test lint format run bench bench-path bench-check clean version
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing from Debian's packages and check the Swift toolchain
 	@Scripts/setup
@@ -36,6 +36,12 @@ run: release ## Run the daemon with a simulated PBX and a fake Bitrix24 on SQLit
 
 bench: release ## Measure the first figures of PERFORMANCE.md (needs PostgreSQL's programs, a few minutes)
 	@Scripts/bench
+
+bench-path: ## Measure what one event costs within a loop, from recorded streams
+	swift run -c release --package-path Benchmarks path-bench
+
+bench-check: ## Compare what repeats, allocations per event, with the limits in Benchmarks/Thresholds
+	swift run -c release --package-path Benchmarks path-bench --check Benchmarks/Thresholds/path.json
 
 clean: ## Remove what was built
 	rm -rf .build .build-* Benchmarks/.build run

@@ -1,0 +1,38 @@
+import CallEngine
+import Protocols
+
+/// A recorded event stream: as payloads, and as the bytes that the socket would give.
+struct Recording {
+    /// What a loop reads from a socket at once (`LoopConfiguration.receiveBufferBytes`).
+    static let readBytes = 16 << 10
+
+    var name: String
+    /// How the recording's reader was subscribed.
+    var subscription: LegGraph.Subscription
+    /// All events, one behind the other.
+    var payloads: [UInt8] = []
+    /// Where in `payloads` each event lies.
+    var events: [Range<Int>] = []
+    /// The same events as WebSocket text frames of a server.
+    var stream: [UInt8] = []
+    /// `stream` cut into reads; most cut an event in two.
+    var reads: [Range<Int>] = []
+
+    /// Loads `Tests/Fixtures/ari/asterisk-22/NAME.jsonl`, one event a line.
+    init(_ name: String, _ subscription: LegGraph.Subscription) throws(BenchError) {
+        self.name = name
+        self.subscription = subscription
+        let path = "\(Files.root)/Tests/Fixtures/ari/asterisk-22/\(name).jsonl"
+        for line in try Files.read(path).split(separator: 0x0A) {
+            let start = payloads.count
+            payloads.append(contentsOf: line)
+            events.append(start..<payloads.count)
+            FrameWriter.appendHeader(.text, count: line.count, fin: true, maskingKey: nil, to: &stream)
+            stream.append(contentsOf: line)
+        }
+        guard !events.isEmpty else { throw BenchError("\(path): no events") }
+        for start in stride(from: 0, to: stream.count, by: Self.readBytes) {
+            reads.append(start..<min(start + Self.readBytes, stream.count))
+        }
+    }
+}
