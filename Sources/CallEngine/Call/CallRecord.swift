@@ -36,6 +36,8 @@ public enum CallStatus: UInt8, Sendable, CaseIterable, BitwiseCopyable {
 public enum CallOutcome: UInt8, Sendable, CaseIterable, BitwiseCopyable {
     case none, answered, abandoned, noAnswer, busy, rejected, cancelled, numberInvalid, unavailable,
         congestion, failed, lost
+    /// It became part of an older call; lists leave it out.
+    case merged
 
     /// The word stored in the `outcome` column; empty while the call lives.
     public var name: StaticString {
@@ -52,6 +54,7 @@ public enum CallOutcome: UInt8, Sendable, CaseIterable, BitwiseCopyable {
         case .congestion: "congestion"
         case .failed: "failed"
         case .lost: "lost"
+        case .merged: "merged"
         }
     }
 }

@@ -56,6 +56,7 @@ struct CallState: BitwiseCopyable {
 
     /// Decides how the call ended (call model, "Outcome": bridge, dial status, Q.850 cause, who hung up).
     func outcome() -> CallOutcome {
+        if record.flags.contains(.merged) { return .merged }
         if record.answeredAt != nil { return .answered }
         let early: CallOutcome = record.direction == .outbound ? .cancelled : .abandoned
         switch dialStatus {

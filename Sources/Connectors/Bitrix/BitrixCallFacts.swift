@@ -154,6 +154,7 @@ package struct BitrixEnding: Sendable, Hashable {
         case .unavailable: (statusCode, failedReason) = ("480", "Not reachable")
         case .congestion: (statusCode, failedReason) = ("503", "Network busy or failed")
         case .failed: (statusCode, failedReason) = ("OTHER", "Technical failure")
+        case .merged: (statusCode, failedReason) = ("OTHER", "Part of another call")
         case .lost: (statusCode, failedReason) = ("OTHER", "Record incomplete")
         }
         if call.hangupCause != 0, let reason = failedReason {

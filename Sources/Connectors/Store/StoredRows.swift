@@ -63,7 +63,7 @@ package struct StoredCallWithEvents: Sendable, Hashable {
     package var events: [StoredEvent]
 }
 
-/// Which calls to list.
+/// Which calls to list; calls that became part of another are left out.
 package struct CallFilter: Sendable, Hashable {
     /// Only calls of this status.
     package var status: String?

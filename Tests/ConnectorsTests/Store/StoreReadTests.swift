@@ -37,6 +37,28 @@ struct StoreReadTests {
         bench.close()
     }
 
+    @Test(
+        "a leg's call that became part of another is found by its id and left out of lists",
+        arguments: StoreKind.available)
+    func merged(_ kind: StoreKind) throws {
+        let bench = try StoreBench(kind)
+        bench.start()
+        bench.commit.appendCall(
+            .test("whole") {
+                $0.status = .finished; $0.outcome = .answered
+            })
+        bench.commit.appendCall(.test("ringing"))
+        bench.commit.appendCall(
+            .test("leg") {
+                $0.status = .finished; $0.outcome = .merged
+            })
+        bench.settle()
+        #expect(Set(try bench.calls().map(\.callID)) == ["whole", "ringing"])
+        #expect(try bench.calls(CallFilter(status: "finished")).map(\.callID) == ["whole"])
+        #expect(try bench.call("leg")?.call.outcome == "merged")
+        bench.close()
+    }
+
     @Test("an unknown call is not found", arguments: StoreKind.available)
     func notFound(_ kind: StoreKind) throws {
         let bench = try StoreBench(kind)

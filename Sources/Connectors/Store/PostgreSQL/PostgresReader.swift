@@ -164,11 +164,11 @@ extension PostgresReader {
     /// Rows without a start (only another daemon can have made them) come last; asked for apart, the index
     /// serves the order.
     private static let listCalls = """
-        (SELECT \(callColumns) FROM calls WHERE started_at IS NOT NULL
+        (SELECT \(callColumns) FROM calls WHERE started_at IS NOT NULL AND outcome IS DISTINCT FROM 'merged'
             AND ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR direction = $2)
             ORDER BY started_at DESC, id LIMIT $3::int4)
         UNION ALL
-        (SELECT \(callColumns) FROM calls WHERE started_at IS NULL
+        (SELECT \(callColumns) FROM calls WHERE started_at IS NULL AND outcome IS DISTINCT FROM 'merged'
             AND ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR direction = $2)
             ORDER BY id LIMIT $3::int4)
         LIMIT $3::int4

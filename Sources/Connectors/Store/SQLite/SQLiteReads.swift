@@ -16,7 +16,7 @@ final class SQLiteReads {
         listCalls = try database.prepare(
             """
             SELECT \(Self.callColumns) FROM calls
-            WHERE (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR direction = ?2)
+            WHERE outcome IS NOT 'merged' AND (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR direction = ?2)
             ORDER BY started_at DESC, id LIMIT ?3
             """)
         findCall = try database.prepare("SELECT \(Self.callColumns) FROM calls WHERE call_id = ?1")
