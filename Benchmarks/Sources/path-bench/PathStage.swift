@@ -14,7 +14,8 @@ final class PathStage: Stage {
     private static let hasher = TextHash(keyA: 3, keyB: 5)
     private static let receivedAt = Timestamp(microseconds: 1_800_000_000_000_000)
 
-    private var session = WebSocketSession(role: .client)
+    // As the daemon does: the scan checks UTF-8 anyway.
+    private var session = WebSocketSession(role: .client, textValidation: .reader)
     private var reader = ARIEventReader()
     private var graph = LegGraph(hasher: hasher)
     private var shard: CallShard
@@ -44,7 +45,7 @@ final class PathStage: Stage {
     }
 
     init() {
-        let registry = CallRegistry(capacity: 16_384, hasher: Self.hasher)
+        let registry = CallRegistry(capacity: 65_536, hasher: Self.hasher)
         shard = CallShard(registry: registry, hasher: Self.hasher, seed: 1)
     }
 
