@@ -22,8 +22,10 @@ build: setup ## Build everything, tests included, for debugging
 release: setup ## Build the daemon as it is deployed
 	swift build -c release --product callflow-fast
 
+# Those that start processes run by themselves: beside the others they would wait for a thread and not for the daemon.
 test: setup ## Run all tests (FILTER=name for some, SANITIZE=address|thread|undefined)
-	swift test $(test_flags)
+	swift test $(test_flags) $(if $(FILTER),,--skip IntegrationTests)
+	$(if $(FILTER),,swift test --skip-build $(test_flags) --filter IntegrationTests)
 
 lint: ## Check the formatting rules, change nothing
 	swift format lint --strict --recursive $(wildcard $(SOURCES))

