@@ -78,7 +78,7 @@ public struct ARIChannel: Sendable, BitwiseCopyable {
     public var callerIDVariable = ARIText()
     /// `channelvars.EXTEN`.
     public var extenVariable = ARIText()
-    /// `creationtime`; `nil` when absent or unreadable.
+    /// `creationtime`, read of a `ChannelSnapshot` only; `nil` when absent or unreadable.
     public var createdAt: Timestamp?
 
     /// A channel of which nothing is known.

@@ -44,6 +44,10 @@ public struct ARIEventReader: ~Copyable {
         case .bridgeBlindTransfer:
             event.channel = channel(.channel, payload)
             if !event.channel.isPresent { event.channel = channel(.transferer, payload) }
+        case .channelSnapshot:
+            event.channel = channel(.channel, payload)
+            // Only a call first met in a list begins with it; reading a time costs as much as a tenth of the scan.
+            event.channel.createdAt = time(creationTime, payload)
         default:
             event.channel = channel(.channel, payload)
         }
@@ -95,6 +99,8 @@ public struct ARIEventReader: ~Copyable {
         ]
     }
 
+    private var creationTime: Int { Field.allCases.count + ChannelField.creationtime.rawValue }
+
     private static let plan: JSONFieldPlan = {
         var paths = Field.names
         for object in ChannelObject.allCases {
@@ -131,7 +137,6 @@ public struct ARIEventReader: ~Copyable {
         channel.externalNumber = text(base + ChannelField.extNum.rawValue)
         channel.callerIDVariable = text(base + ChannelField.callerIDVariable.rawValue)
         channel.extenVariable = text(base + ChannelField.extenVariable.rawValue)
-        channel.createdAt = time(base + ChannelField.creationtime.rawValue, payload)
         return channel
     }
 
