@@ -8,7 +8,7 @@ SOURCES := Sources Tests Benchmarks/Sources Package.swift Benchmarks/Package.swi
 
 test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(SANITIZE),--sanitize=$(SANITIZE) --scratch-path .build-$(SANITIZE))
 
-.PHONY: help setup build release test lint format run bench bench-path bench-check clean version
+.PHONY: help setup build release test conformance integration db-up db-down lint format run bench bench-path bench-check clean version
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,18 @@ release: setup ## Build the daemon as it is deployed
 test: setup ## Run all tests (FILTER=name for some, SANITIZE=address|thread|undefined)
 	swift test $(test_flags) $(if $(FILTER),,--skip IntegrationTests)
 	$(if $(FILTER),,swift test --skip-build $(test_flags) --filter IntegrationTests)
+
+conformance: setup ## Run the tests that hold the RFCs true, by section
+	swift test --filter ConformanceTests
+
+integration: setup ## Run the tests that start the daemon as a process
+	swift test --filter IntegrationTests
+
+db-up: ## Start a private PostgreSQL for trying things out; prints its URL
+	@Scripts/db up
+
+db-down: ## Stop it and remove it
+	@Scripts/db down
 
 lint: ## Check the formatting rules, change nothing
 	swift format lint --strict --recursive $(wildcard $(SOURCES))

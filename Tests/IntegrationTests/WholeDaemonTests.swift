@@ -18,7 +18,7 @@ struct WholeDaemonTests {
     func wholeWay(io: String) async throws {
         let simulator = try DaemonProcess([
             "simulate", "--port", "0", "--crm-port", "0", "--rate", "40", "--total-calls", "40", "--seed",
-            "7",
+            "7", "--ring", "0.1-0.5", "--talk", "0.2-2", "--wait-for-reader",
         ])
         let pbxPort = try await simulator.port(inLineWith: "simulated PBX")
         let crmPort = try await simulator.port(inLineWith: "fake Bitrix24")

@@ -24,6 +24,17 @@ struct SimulateCommand: AsyncParsableCommand {
     @Option(help: "Most calls at once; those on top are left out.") var maximumCalls = 50_000
     @Option(help: "What chance decides comes from this number.") var seed: UInt64 = 1
     @Option(
+        help: """
+            Weights of what happens in calls, such as answered=60,missed=20,busy=5; kinds: answered, held, missed, busy, \
+            rejected, abandoned, blind_transfer, outbound, outbound_no_answer, outbound_busy.
+            """)
+    var mix: String?
+    @Option(help: "Seconds for which a telephone rings, shortest and longest, such as 1.5-6.") var ring:
+        String?
+    @Option(help: "Seconds for which people speak, shortest and longest, such as 5-40.") var talk: String?
+    @Flag(help: "Begin no call before a reader has subscribed, so that it hears of every one.")
+    var waitForReader = false
+    @Option(
         help: "Play recorded events from this file (one JSON event a line, .times beside it for the pace).")
     var replay: String?
     @Option(help: "Pace of a replay: recorded, fast, or events per second.") var pace = "recorded"
@@ -42,6 +53,7 @@ struct SimulateCommand: AsyncParsableCommand {
     private let stopOrders = Mailbox<StopLatch>(capacity: 1)
 
     private enum CodingKeys: CodingKey {
+        case mix, ring, talk, waitForReader
         case port, rate, calls, eventsPerSecond, ramp, totalCalls, maximumCalls, seed, replay, pace,
             systemName
         case slowReaderMilliseconds, crmPort, noPbx, logLevel
@@ -79,6 +91,15 @@ struct SimulateCommand: AsyncParsableCommand {
         configuration.systemName = systemName
         configuration.slowReaderMilliseconds = slowReaderMilliseconds
         configuration.replayFile = replay
+        configuration.waitsForReader = waitForReader
+        if let mix {
+            guard let parsed = CallMix(parsing: mix) else {
+                throw SettingError(variable: "--mix", problem: "must be KIND=WEIGHT pairs, not \"\(mix)\"")
+            }
+            configuration.mix = parsed
+        }
+        if let ring { configuration.ringMilliseconds = try Self.milliseconds(ring, of: "--ring") }
+        if let talk { configuration.talkMilliseconds = try Self.milliseconds(talk, of: "--talk") }
         switch pace {
         case "recorded": configuration.replayPace = .recorded
         case "fast": configuration.replayPace = .asFastAsPossible
@@ -96,6 +117,14 @@ struct SimulateCommand: AsyncParsableCommand {
             throw SettingError(variable: "--calls", problem: "goes with --events-per-second")
         }
         return configuration
+    }
+
+    private static func milliseconds(_ text: String, of option: String) throws -> ClosedRange<Int> {
+        let sides = text.split(separator: "-").compactMap { Double($0) }
+        guard sides.count == 2, sides[0] >= 0, sides[0] <= sides[1], sides[1] <= 86_400 else {
+            throw SettingError(variable: option, problem: "must be two numbers of seconds such as 1.5-6")
+        }
+        return Int(sides[0] * 1000)...Int(sides[1] * 1000)
     }
 
     private func startPBX(_ configuration: SimulatorConfiguration, _ logger: Logger) throws -> LoopThread {
@@ -126,7 +155,6 @@ struct SimulateCommand: AsyncParsableCommand {
         let outcome = StopLatch()
         var settings = PortalSettings.demonstration(extensions: SimulatorConfiguration().agents)
         settings.webhooks = [.init(secret: "demotoken")]
-        settings.plan = .normal
         var loopConfiguration = LoopConfiguration()
         loopConfiguration.name = "portal"
         let thread = try LoopThread.start(loopConfiguration) { [settings] loop in
