@@ -65,15 +65,54 @@ struct CommandTests {
         #expect(!process.printed.contains("topsecret"))
     }
 
-    @Test("A port that is taken: one clear line, status 1")
+    @Test("A port that is taken: one clear line, status 1, and the PBX is not taken from who reads it")
     func portTaken() async throws {
-        let first = try DaemonProcess(["serve"], ["PORT": "0"])
+        let simulator = try DaemonProcess(["simulate", "--port", "0"])
+        let pbxPort = try await simulator.port(inLineWith: "simulated PBX")
+        let settings = [
+            "ARI_URL": "ws://127.0.0.1:\(pbxPort)/ari/events", "ARI_USER": "callflow",
+            "ARI_PASSWORD": "secret",
+        ]
+        let first = try DaemonProcess(["serve"], settings.merging(["PORT": "0"]) { $1 })
         let port = try await first.port(inLineWith: "API and live page")
-        let second = try DaemonProcess(["serve"], ["PORT": "\(port)"])
+        _ = try await first.line(with: "ARI: connected")
+        let second = try DaemonProcess(["serve"], settings.merging(["PORT": "\(port)"]) { $1 })
         #expect(await second.ended() == 1)
         #expect(second.printed.contains("cannot listen on"))
-        first.send(SIGTERM)
-        #expect(await first.ended(within: 10) == 0)
+        #expect(!second.printed.contains("ARI: connected"))
+        let stats = String(decoding: try await get(pbxPort, "/simulator/stats").body, as: UTF8.self)
+        #expect(stats.contains(#""readers_accepted":1,"#), "\(stats)")
+        #expect(!first.printed.contains("another reader"))
+        for process in [first, simulator] {
+            process.send(SIGTERM)
+            #expect(await process.ended(within: 10) == 0)
+        }
+    }
+
+    @Test("SIGHUP opens the log anew after a rotation, however often; a log that cannot be opened is said")
+    func logFile() async throws {
+        let daemon = try DaemonProcess(["serve"], ["PORT": "0", "LOG_FILE": "own.log"])
+        let log = daemon.folder.appending(path: "own.log")
+        func waits(for text: String) async throws -> Bool {
+            for _ in 0..<1000 {
+                if (try? String(contentsOf: log, encoding: .utf8))?.contains(text) == true { return true }
+                try await Task.sleep(for: .milliseconds(20))
+            }
+            return false
+        }
+        #expect(try await waits(for: "started"))
+        try FileManager.default.moveItem(at: log, to: daemon.folder.appending(path: "old.log"))
+        for _ in 0..<5 { daemon.send(SIGHUP) }
+        #expect(try await waits(for: "log opened anew"))
+        daemon.send(SIGTERM)
+        #expect(await daemon.ended(within: 10) == 0)
+        #expect(try await waits(for: "stopped"))
+        #expect(daemon.printed.isEmpty)
+
+        let other = try DaemonProcess(["serve"], ["PORT": "0", "LOG_FILE": "missing/own.log"])
+        _ = try await other.line(with: "LOG_FILE: cannot open missing/own.log: No such file or directory")
+        other.send(SIGTERM)
+        #expect(await other.ended(within: 10) == 0)
     }
 
     @Test(

@@ -213,9 +213,12 @@ package final class BitrixClient {
                     .notice, "Bitrix24: nobody has this extension; the call goes to the default user", callID,
                     details: ["from": "\(from)", "to": "\(to)"])
             case .retrying(let callID, let step, let reason, let delay):
+                // While the link fails that is said once, not again for each attempt.
+                var level = Logger.Level.info
+                if case .failing = link.state { level = .debug }
                 log(
-                    .info, "Bitrix24: \(step.rawValue) will be repeated", callID,
-                    details: ["reason": "\(reason)", "after": "\(delay)"])
+                    level, "Bitrix24: \(step.rawValue) will be repeated", callID,
+                    details: ["reason": "\(reason)", "after": "\(delay.milliseconds) ms"])
             case .dropped(let callID, let step, let reason):
                 metrics.add(.crmDropped)
                 log(.error, "Bitrix24: \(step.rawValue) given up", callID, details: ["reason": "\(reason)"])

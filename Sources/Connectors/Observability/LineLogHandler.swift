@@ -12,18 +12,18 @@ package final class LogOutput: Sendable {
     private let descriptor: Mutex<Int32>
     private let path: String?
     private let lost = Atomic<Int>(0)
+    private let openProblem = Mutex<String?>(nil)
 
     /// Writes to `path`, or to standard error when `nil`; falls back to standard error when it cannot be opened.
     package init(level: Logger.Level, path: String? = nil) {
         self.level = Mutex(level)
         self.path = path
-        descriptor = Mutex(path.map(Self.open) ?? STDERR_FILENO)
+        descriptor = Mutex(STDERR_FILENO)
+        reopen()
     }
 
-    private static func open(_ path: String) -> Int32 {
-        let opened = Glibc.open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o640)
-        return opened < 0 ? STDERR_FILENO : opened
-    }
+    /// Why the file could not be opened the last time; `nil` when it could.
+    package var problem: String? { openProblem.withLock { $0 } }
 
     /// The least level that is written.
     package var minimumLevel: Logger.Level {
@@ -32,10 +32,15 @@ package final class LogOutput: Sendable {
     }
 
     /// Opens the file anew, after a log rotation (SIGHUP); nothing for standard error.
+    ///
+    /// When that fails the log goes on where it went, and `problem` says why.
     package func reopen() {
         guard let path else { return }
         descriptor.withLock { current in
-            let fresh = Self.open(path)
+            let fresh = Glibc.open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0o640)
+            let reason = fresh < 0 ? String(cString: strerror(errno)) : nil
+            openProblem.withLock { $0 = reason.map { "cannot open \(path): \($0)" } }
+            guard fresh >= 0 else { return }
             if current > STDERR_FILENO { close(current) }
             current = fresh
         }

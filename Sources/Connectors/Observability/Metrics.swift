@@ -7,6 +7,7 @@ package enum Metric: Int, CaseIterable, Sendable {
     // Intake.
     case ariEvents
     case ariEventsInvalid
+    case ariEventsDuplicateKeys
     case ariEventBytes
     case ariUnknownEventTypes
     case ariConnected
@@ -58,6 +59,8 @@ package enum Metric: Int, CaseIterable, Sendable {
         switch self {
         case .ariEvents: ("ari_events_total", "ARI events received and read.", false)
         case .ariEventsInvalid: ("ari_events_invalid_total", "ARI messages that were no valid event.", false)
+        case .ariEventsDuplicateKeys:
+            ("ari_events_duplicate_keys_total", "ARI events with a key twice in one object.", false)
         case .ariEventBytes: ("ari_event_bytes_total", "Bytes of ARI events received.", false)
         case .ariUnknownEventTypes:
             ("ari_unknown_event_types_total", "ARI events of a type this version does not know.", false)

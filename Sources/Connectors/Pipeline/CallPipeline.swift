@@ -68,8 +68,10 @@ package final class CallPipeline {
     private var actions: [CRMAction] = []
     private var outgoing: [HandoffBlock?]
     private var reported = CallShard.Counters()
-    private var invalidSinceLog = 0
-    private var lastInvalidLog: MonotonicInstant?
+    /// A PBX gone mad must not fill the disk.
+    private var invalidLine = SpacedLine(interval: .seconds(1))
+    private var duplicateLine = SpacedLine(interval: .seconds(1))
+    private var refusedLine = SpacedLine(interval: .seconds(60))
 
     /// Told of CRM actions whose calls are durable.
     package var onActions: (([CRMAction]) -> Void)?
@@ -114,6 +116,7 @@ package final class CallPipeline {
         }
         shared.metrics.add(.ariEvents)
         shared.metrics.add(.ariEventBytes, payload.byteCount)
+        if event.duplicateKeys > 0 { duplicateKeys(event) }
         return payload.withUnsafeBytes { bytes in
             place(event, bytes, pbx, subscription, receivedAt)
             guard event.kind == .stasisStart else { return .taken }
@@ -203,16 +206,28 @@ package final class CallPipeline {
         }
     }
 
-    /// One line a second at most: a PBX gone mad must not fill the disk.
     private func invalid(_ error: JSONError, bytes: Int) {
         shared.metrics.add(.ariEventsInvalid)
-        invalidSinceLog += 1
-        if let last = lastInvalidLog, loop.now - last < .seconds(1) { return }
+        guard let count = invalidLine.take(at: loop.now) else { return }
         logger.warning(
             "event left out: it is no valid JSON: \(error)",
-            metadata: ["bytes": "\(bytes)", "since_last_line": "\(invalidSinceLog)"])
-        invalidSinceLog = 0
-        lastInvalidLog = loop.now
+            metadata: ["bytes": "\(bytes)", "since_last_line": "\(count)"])
+    }
+
+    private func duplicateKeys(_ event: ARIEvent) {
+        shared.metrics.add(.ariEventsDuplicateKeys)
+        guard let count = duplicateLine.take(at: loop.now) else { return }
+        logger.warning(
+            "an event has keys twice in one object; the last of each counts",
+            metadata: ["keys": "\(event.duplicateKeys)", "since_last_line": "\(count)"])
+    }
+
+    private func refused(_ calls: Int) {
+        shared.metrics.add(.callsRefused, calls)
+        guard let count = refusedLine.take(calls, at: loop.now) else { return }
+        logger.error(
+            "calls are not tracked, only their events are stored: this loop holds MAX_CALLS calls",
+            metadata: ["since_last_line": "\(count)"])
     }
 
     // MARK: Other loops
@@ -326,7 +341,7 @@ package final class CallPipeline {
         if now.answered != reported.answered { metrics.add(.callsAnswered, now.answered - reported.answered) }
         if now.finished != reported.finished { metrics.add(.callsFinished, now.finished - reported.finished) }
         if now.merged != reported.merged { metrics.add(.callsMerged, now.merged - reported.merged) }
-        if now.refused != reported.refused { metrics.add(.callsRefused, now.refused - reported.refused) }
+        if now.refused != reported.refused { refused(now.refused - reported.refused) }
         if now.active != reported.active { metrics.add(.callsActive, now.active - reported.active) }
         reported = now
     }

@@ -20,6 +20,9 @@ struct ServeCommand: AsyncParsableCommand {
         let signals = Signals.begin()
         DescriptorLimit.raise(to: 1 << 20)
         for (name, value) in settings.summary { logger.info("\(name): \(value)") }
+        if let problem = output.problem {
+            logger.warning("LOG_FILE: \(problem); the log goes to standard error")
+        }
         if let missing = settings.ariMissing {
             logger.warning("no PBX is read: \(missing) (mock mode)")
         }
@@ -34,7 +37,11 @@ struct ServeCommand: AsyncParsableCommand {
         while let signal = signals.next() {
             if signal == SIGHUP {
                 output.reopen()
-                logger.info("log opened anew (SIGHUP)")
+                if let problem = output.problem {
+                    logger.warning("LOG_FILE: \(problem); the log goes on where it went (SIGHUP)")
+                } else {
+                    logger.info("log opened anew (SIGHUP)")
+                }
                 continue
             }
             logger.info("stopping", metadata: ["signal": "\(signal == SIGTERM ? "SIGTERM" : "SIGINT")"])

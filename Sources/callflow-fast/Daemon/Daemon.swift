@@ -140,6 +140,8 @@ struct Daemon {
             for thread in threads { thread.join() }
             throw StartError(problem: problem)
         }
+        // Not before: connecting takes the application's name away from a daemon that runs already.
+        _ = plan.orders[0].post(.begin)
     }
 
     private static func loops(_ settings: Settings) -> Int {

@@ -6,6 +6,8 @@ import Reactor
 
 /// What the main thread tells a loop.
 enum NodeOrder: Sendable {
+    /// All loops stand and the port is ours: read the PBX.
+    case begin
     /// Take nothing new, write out what waits, then report to the latch.
     case stop
 }
@@ -37,7 +39,6 @@ final class LoopNode {
         commit.onStateChange = { [plan] in plan.links.set(writer: index, $0) }
         pipeline.onActions = { [plan] actions in plan.tellCRM(actions) }
         loop.attach(plan.orders[index]) { [unowned self] in take($0) }
-        if index == 0 { startReading() }
         if index == plan.loops - 1 {
             startCRM()
             web = WebNode(loop: loop, plan: plan)
@@ -78,6 +79,7 @@ final class LoopNode {
 
     private func take(_ order: NodeOrder) {
         switch order {
+        case .begin: startReading()
         case .stop:
             ari?.stop()
             web?.stopAccepting()

@@ -53,7 +53,10 @@ enum Signals {
         /// Waits for the next signal, at most so long; `nil` when none came.
         func next(timeoutMilliseconds: Int32 = -1) -> Int32? {
             var wanted = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-            guard poll(&wanted, 1, timeoutMilliseconds) > 0 else { return nil }
+            var count = poll(&wanted, 1, timeoutMilliseconds)
+            // poll(2) is never restarted after a handler, whatever SA_RESTART says (signal(7)).
+            while count < 0, errno == EINTR { count = poll(&wanted, 1, timeoutMilliseconds) }
+            guard count > 0 else { return nil }
             var byte: UInt8 = 0
             return read(descriptor, &byte, 1) == 1 ? Int32(byte) : nil
         }

@@ -51,6 +51,17 @@ struct BitrixFaultTests {
         #expect(bench.client.callCount == 0)
     }
 
+    @Test func aPortalThatIsAwayIsSaidOnce() throws {
+        let bench = try BitrixBench()
+        bench.portal.portal.faults = [PortalFaultRule(.page(status: 503), count: 12)]
+        bench.play((0..<4).map { BitrixBench.call("c\($0)") })
+        #expect(bench.rows.count == 4)
+        let lines = bench.http.log.lines
+        #expect(lines.contains { $0.hasPrefix("debug") && $0.contains("will be repeated") })
+        #expect(!lines.contains { $0.hasPrefix("info") && $0.contains("will be repeated") }, "\(lines)")
+        #expect(lines.count { $0.hasPrefix("error") } == 1, "\(lines)")
+    }
+
     @Test func burstOf503LosesNothing() throws {
         let bench = try BitrixBench()
         bench.portal.portal.faults = [PortalFaultRule(.queryLimit, after: 5, count: 30)]

@@ -292,6 +292,53 @@ struct PostgresStoreTests {
         try cluster.stop()
     }
 
+    @Test("a server that lets us in and takes no row is asked ever more rarely, and said once")
+    func fruitless() throws {
+        var settings = StoreBench.quick
+        settings.reconnectMaximum = .seconds(60)
+        let bench = try StoreBench(.postgres, settings: settings)
+        bench.start()
+        bench.settle()
+        let cluster = try PostgresCluster.shared()
+        try cluster.execute(
+            """
+            CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+              'BEGIN RAISE EXCEPTION ''no space left'' USING ERRCODE = ''53100''; END';
+            CREATE TRIGGER full_disk BEFORE INSERT ON call_events EXECUTE FUNCTION full_disk()
+            """, database: bench.database)
+        let began = bench.loop.now
+        bench.event("stuck")
+        bench.wait(for: "six attempts") { bench.metrics[.storeReconnects] >= 6 }
+        // Waits of at least half of 20, 40, 80, 160 and 320 ms lie between six attempts.
+        #expect(bench.loop.now - began >= .milliseconds(310))
+        #expect(bench.log.count(containing: "error store:") == 1, "\(bench.log.lines)")
+        #expect(bench.log.count(containing: "info store: connected") == 1)
+        try cluster.execute("DROP TRIGGER full_disk ON call_events", database: bench.database)
+        bench.settle()
+        #expect(bench.log.count(containing: "takes rows again") == 1)
+        #expect(bench.metrics[.storeEventsWritten] == 1)
+        bench.close()
+    }
+
+    @Test("a read-only server is no connection")
+    func readOnly() throws {
+        let cluster = try PostgresCluster.shared()
+        let bench = try StoreBench(.postgres)
+        try cluster.execute(
+            "ALTER DATABASE \(bench.database) SET default_transaction_read_only = on", database: "postgres")
+        bench.commit.start()
+        bench.event("waits")
+        bench.wait(for: "three attempts") { bench.metrics[.storeReconnects] >= 3 }
+        #expect(bench.commit.state == .failing(reason: "PostgreSQL: the server is read-only"))
+        #expect(bench.log.count(containing: "error store:") == 1)
+        #expect(bench.log.count(containing: "info store: connected") == 0)
+        try cluster.execute(
+            "ALTER DATABASE \(bench.database) RESET default_transaction_read_only", database: "postgres")
+        bench.settle()
+        #expect(bench.metrics[.storeEventsWritten] == 1)
+        bench.close()
+    }
+
     @Test("a locked table delays the writing and loses nothing")
     func lockedTable() throws {
         var settings = StoreBench.quick

@@ -71,6 +71,32 @@ struct SQLiteStoreTests {
         }
     }
 
+    @Test("a file that opens and takes no row is tried ever more rarely, and said once")
+    func fruitless() throws {
+        try withFolder { folder in
+            var settings = StoreBench.quick
+            settings.reconnectMaximum = .seconds(60)
+            let bench = try StoreBench(url: "sqlite:\(folder)/s.db", settings: settings)
+            bench.start()
+            let other = try SQLiteSchema.open(path: "\(folder)/s.db", settings: settings)
+            // Fails when it runs, as a full disk does, not when the statement is prepared.
+            try other.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON call_events BEGIN SELECT json('{'); END")
+            let began = bench.loop.now
+            bench.event("stuck")
+            bench.wait(for: "six attempts") { bench.metrics[.storeReconnects] >= 6 }
+            // Waits of at least half of 20, 40, 80, 160 and 320 ms lie between six attempts.
+            #expect(bench.loop.now - began >= .milliseconds(310))
+            #expect(bench.log.count(containing: "error store:") == 1, "\(bench.log.lines)")
+            #expect(bench.log.count(containing: "info store: SQLite file") == 1)
+            try other.execute("DROP TRIGGER full")
+            bench.settle()
+            #expect(bench.log.count(containing: "takes rows again") == 1)
+            #expect(bench.metrics[.storeEventsWritten] == 1)
+            bench.close()
+        }
+    }
+
     @Test("a file that is no database, or a damaged one, is refused plainly and left as it is")
     func damaged() throws {
         try withFolder { folder in

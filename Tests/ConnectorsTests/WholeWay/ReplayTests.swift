@@ -148,4 +148,37 @@ struct ReplayTests {
         #expect(Set(registered).count == 150)
         try bench.close()
     }
+
+    @Test("Keys that stand twice are counted and said, and the event is stored")
+    func duplicateKeys() throws {
+        let bench = try WholeWayBench(.epoll, .sqlite)
+        var configuration = SimulatorConfiguration()
+        configuration.totalCalls = 1
+        let simulator = try bench.read(configuration, subscription: .calls)
+        try bench.wait(for: "an event") { bench.metrics[.ariEvents] > 0 }
+        simulator.faults = FaultPlan(stream: .duplicateKeys)
+        try bench.wait(for: "the event") { bench.metrics[.ariEventsDuplicateKeys] == 1 && bench.isSettled }
+        #expect(bench.log.count(containing: "warning an event has keys twice") == 1)
+        #expect(bench.metrics[.ariEventsInvalid] == 0)
+        #expect(bench.metrics[.storeEventsWritten] == bench.metrics[.ariEvents])
+        try bench.close()
+    }
+
+    @Test("Calls beyond MAX_CALLS are counted and said once a minute; their events are stored")
+    func maximumCalls() throws {
+        let bench = try WholeWayBench(.epoll, .sqlite, maximumCalls: 8)
+        var configuration = SimulatorConfiguration()
+        configuration.callsPerSecond = 200
+        configuration.totalCalls = 60
+        configuration.ringMilliseconds = 50...100
+        configuration.talkMilliseconds = 50...100
+        let simulator = try bench.read(configuration, subscription: .calls)
+        try bench.wait(for: "all calls to end") {
+            simulator.statistics.contains(#""calls_finished":60"#) && bench.isSettled
+        }
+        #expect(bench.metrics[.callsRefused] > 1)
+        #expect(bench.log.count(containing: "error calls are not tracked") == 1, "\(bench.log.lines)")
+        #expect(bench.metrics[.storeEventsWritten] == bench.metrics[.ariEvents])
+        try bench.close()
+    }
 }

@@ -24,7 +24,7 @@ final class WholeWayBench {
     private(set) var actions: [CRMAction] = []
     private var connectedSince: [Int: MonotonicInstant] = [:]
 
-    init(_ mode: IOMode, _ kind: StoreKind) throws {
+    init(_ mode: IOMode, _ kind: StoreKind, maximumCalls: Int = 8192) throws {
         var configuration = LoopConfiguration()
         configuration.ioMode = mode
         configuration.maximumConnections = 1024
@@ -48,7 +48,7 @@ final class WholeWayBench {
             loop: loop, writer: store.makeWriter(on: loop), settings: settings, metrics: metrics,
             logger: log.logger)
         reader = store.makeReader(on: loop)
-        shared = CallPipeline.Shared(count: 1, maximumCalls: 8192, metrics: metrics)
+        shared = CallPipeline.Shared(count: 1, maximumCalls: maximumCalls, metrics: metrics)
         pipeline = CallPipeline(loop: loop, index: 0, shared: shared, commit: commit, logger: log.logger)
         pipeline.onActions = { [unowned self] in actions += $0 }
         reader.start()

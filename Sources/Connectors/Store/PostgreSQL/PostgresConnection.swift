@@ -123,6 +123,10 @@ struct PostgresConnector: Sendable {
             try connection.execute("SET default_transaction_read_only = on")
             return
         }
+        // A standby, or a server that a failover left read-only: it would look well until the first row.
+        if try connection.text("SHOW transaction_read_only") == "on" {
+            throw .unavailable("PostgreSQL: the server is read-only")
+        }
         try migrate(connection)
         guard case .writer(let ledger) = purpose else { return }
         connection.committedBatches = try ledger.takeOver(connection)

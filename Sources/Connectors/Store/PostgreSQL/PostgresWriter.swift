@@ -48,6 +48,11 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     /// On the way when the connection was lost; the next session tells whether they were committed.
     private var uncertain: [OnTheWay] = []
     private var backoff: Backoff
+    private var connectedAt: MonotonicInstant
+    /// Whether the server took rows in this session.
+    private var hasCommitted = false
+    /// Why the session before was lost, when it never took any; the same again is not worth a line.
+    private var fruitless: String?
     private var lastProgress: MonotonicInstant
     private var watchdog: TimerID?
     private var stopping: (timer: TimerID, completion: () -> Void)?
@@ -70,6 +75,7 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
         self.logger = logger
         backoff = Backoff(initial: settings.reconnectInitial, maximum: settings.reconnectMaximum)
         lastProgress = loop.now
+        connectedAt = loop.now
     }
 
     package var inFlightCount: Int { onTheWay.count + uncertain.count }
@@ -148,13 +154,15 @@ extension PostgresWriter {
             let watch = loop.watch(
                 PQsocket(connection.handle), readable: true, writable: false, handler: self)
             link = .ready(connection, watch)
-            backoff.reset()
+            connectedAt = loop.now
+            hasCommitted = false
             metrics.add(.storeConnected)
             change(to: .connected(serverVersion: connection.serverVersion))
             settleUncertain(connection.committedBatches)
         case .failure(let error):
             metrics.add(.storeReconnects)
             retry(after: error.description)
+            fruitless = nil
         }
     }
 
@@ -169,10 +177,13 @@ extension PostgresWriter {
         guard new != state else { return }
         switch new {
         case .connected(let version):
-            logger.info("store: connected to \(location) (\(version))")
+            logger.log(
+                level: fruitless == nil ? .info : .debug, "store: connected to \(location) (\(version))")
         case .failing(let reason):
             if case .stopped = link { break }
-            logger.error("store: \(location) is away: \(reason); trying again")
+            logger.log(
+                level: fruitless == reason ? .debug : .error,
+                "store: \(location) is away: \(reason); trying again")
         case .connecting: break
         }
         state = new
@@ -187,7 +198,19 @@ extension PostgresWriter {
         metrics.add(.storeReconnects)
         uncertain += onTheWay
         onTheWay = []
+        // One that connects and never takes a row must not be asked without a pause, nor fill the log.
+        if loop.now - connectedAt >= settings.reconnectMaximum { backoff.reset() }
         retry(after: reason)
+        fruitless = hasCommitted ? nil : reason
+    }
+
+    /// The server answered a batch for good: the next trouble is a new one.
+    private func noteCommit() {
+        guard !hasCommitted else { return }
+        hasCommitted = true
+        backoff.reset()
+        if fruitless != nil { logger.info("store: \(location) takes rows again") }
+        fruitless = nil
     }
 
     /// Completes what was on the way when the connection was lost.
@@ -317,6 +340,7 @@ extension PostgresWriter {
             case PGRES_PIPELINE_SYNC:
                 PQclear(result)
                 let entry = onTheWay.removeFirst()
+                if entry.error == nil { noteCommit() }
                 if let error = entry.error, case .unavailable = error { needsNewConnection = error }
                 onCompletion?(entry.batch, entry.error.map { .failure($0) } ?? .success(()))
                 continue

@@ -66,6 +66,10 @@ private final class SQLiteWorker {
     private var insert: SQLiteBatchInsert?
     private var state = StoreState.connecting
     private var backoff: Backoff
+    /// Whether rows were written since the file was opened.
+    private var hasWritten = false
+    /// Why the file was given up, when it was open and took no row; the same again is not worth a line.
+    private var fruitless: String?
     private var subscribers: [Mailbox<SQLiteAnswer>] = []
 
     init(loop: Loop, path: String, settings: StoreSettings, logger: Logger) {
@@ -80,7 +84,7 @@ private final class SQLiteWorker {
         do throws(StoreError) {
             let database = try SQLiteSchema.open(path: path, settings: settings)
             insert = try SQLiteBatchInsert(database, pbxNames: settings.pbxNames)
-            backoff.reset()
+            hasWritten = false
             change(to: .connected(serverVersion: SQLiteSchema.version))
         } catch {
             fail(error)
@@ -88,8 +92,10 @@ private final class SQLiteWorker {
     }
 
     private func fail(_ error: StoreError) {
+        let wasOpen = insert != nil
         insert = nil
         change(to: .failing(reason: error.description))
+        fruitless = wasOpen && !hasWritten ? error.description : nil
         loop.schedule(after: backoff.next()) { [weak self] in self?.open() }
     }
 
@@ -110,6 +116,7 @@ private final class SQLiteWorker {
         guard let insert else { return .unavailable("SQLite file \(path) is not open") }
         do throws(StoreError) {
             try insert.write(batch)
+            noteWritten()
             return nil
         } catch {
             if case .unavailable = error { fail(error) }
@@ -117,11 +124,23 @@ private final class SQLiteWorker {
         }
     }
 
+    /// The next trouble is a new one.
+    private func noteWritten() {
+        guard !hasWritten else { return }
+        hasWritten = true
+        backoff.reset()
+        if fruitless != nil { logger.info("store: SQLite file \(path) takes rows again") }
+        fruitless = nil
+    }
+
     private func change(to new: StoreState) {
         guard new != state else { return }
         switch new {
-        case .connected(let version): logger.info("store: SQLite file \(path) open (\(version))")
-        case .failing(let reason): logger.error("store: \(reason); trying again")
+        case .connected(let version):
+            logger.log(
+                level: fruitless == nil ? .info : .debug, "store: SQLite file \(path) open (\(version))")
+        case .failing(let reason):
+            logger.log(level: fruitless == reason ? .debug : .error, "store: \(reason); trying again")
         case .connecting: break
         }
         state = new
