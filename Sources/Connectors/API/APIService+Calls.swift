@@ -58,7 +58,8 @@ extension APIService {
     private func storeFailed(_ error: StoreError, _ exchange: HTTPExchange) {
         switch error {
         case .configuration, .unavailable, .transient:
-            refuse(exchange, status: 503, "Database unavailable: \(error.description)")
+            // What is wrong names hosts and users; the log and the page have it, a client need not.
+            refuse(exchange, status: 503, "Database unavailable")
         case .data:
             logger.error("API: the database refused a query", metadata: ["error": "\(error.description)"])
             refuse(exchange, status: 500, "The database refused the query")
