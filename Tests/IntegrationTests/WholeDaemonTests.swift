@@ -98,6 +98,49 @@ struct WholeDaemonTests {
         #expect(await simulator.ended(within: 10) == 0)
     }
 
+    @Test("Calls that ended while the daemon was away are ended after its next start")
+    func endedWhileAway() async throws {
+        let simulator = try DaemonProcess([
+            "simulate", "--port", "0", "--rate", "20", "--seed", "5", "--ring", "0.1-0.3", "--talk", "1-2",
+        ])
+        let pbxPort = try await simulator.port(inLineWith: "simulated PBX")
+        let settings = [
+            "PORT": "0", "ARI_URL": "ws://127.0.0.1:\(pbxPort)/ari/events", "ARI_USER": "callflow",
+            "ARI_PASSWORD": "secret",
+        ]
+        let daemon = try DaemonProcess(["serve"], settings)
+        let port = try await daemon.port(inLineWith: "API and live page")
+        let list = try await poll(port, "/api/calls?status=answered&limit=1000") {
+            (((try? JSONSerialization.jsonObject(with: $0)) as? [Any]) ?? []).count > 5
+        }
+        daemon.send(SIGKILL)
+        _ = await daemon.ended(within: 10)
+        let calls = try #require(try JSONSerialization.jsonObject(with: list) as? [[String: Any]])
+        let ids = calls.compactMap { $0["call_id"] as? String }
+        // Longer than any of these calls.
+        try await Task.sleep(for: .seconds(4))
+        let again = try DaemonProcess(["serve"], settings, folder: daemon.folder)
+        let secondPort = try await again.port(inLineWith: "API and live page")
+        for id in ids {
+            let body = try await poll(secondPort, "/api/calls/\(id)") {
+                String(decoding: $0, as: UTF8.self).contains(#""status":"finished""#)
+            }
+            let answer = try object(body)
+            let call = try #require(answer["call"] as? [String: Any])
+            #expect(call["ended_at"] is String)
+            #expect(call["answered_at"] is String)
+        }
+        // Calls that the PBX has now go on as they are.
+        let live = try await poll(secondPort, "/api/calls?status=answered&limit=1000") {
+            (((try? JSONSerialization.jsonObject(with: $0)) as? [Any]) ?? []).count > 5
+        }
+        #expect(!live.isEmpty)
+        again.send(SIGTERM)
+        #expect(await again.ended(within: 10) == 0)
+        simulator.send(SIGTERM)
+        #expect(await simulator.ended(within: 10) == 0)
+    }
+
     @Test("Killed while calls run: what was durable is there, and the next start goes on")
     func killed() async throws {
         let simulator = try DaemonProcess(["simulate", "--port", "0", "--rate", "50", "--seed", "3"])

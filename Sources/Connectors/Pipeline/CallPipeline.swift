@@ -11,6 +11,8 @@ package enum PipelineMessage: Sendable {
     case becamePart(CallKey, at: Timestamp)
     /// The PBX no longer lists any channel of this call.
     case endUnseen(CallKey, at: Timestamp)
+    /// A call that an earlier run left open in the database, and that the PBX no longer has.
+    case endStored(StoredCall, at: Timestamp)
     /// Bitrix24 gave a call its id.
     case registered(callID: String, bitrixCallID: String)
     /// A test event from the API.
@@ -272,6 +274,8 @@ package final class CallPipeline {
             shard.becamePart(key, at: time, now: now, actions: &actions)
         case .endUnseen(let key, let time):
             shard.endUnseen(key, at: time, now: now, actions: &actions)
+        case .endStored(let call, let time):
+            endStored(call, at: time)
         case .registered(let callID, let bitrixCallID):
             Array(callID.utf8).withUnsafeBytes { call in
                 Array(bitrixCallID.utf8).withUnsafeBytes { bitrix in
@@ -284,6 +288,21 @@ package final class CallPipeline {
                 apply(event, buffer, placement, 0, WallClock.now(), payloadCount: payloadCount)
             }
         }
+    }
+
+    /// Writes the end of a call that this run never saw alive; the upsert leaves what else the row says.
+    private func endStored(_ call: StoredCall, at time: Timestamp) {
+        var record = CallRecord(
+            id: call.id, startedAt: call.startedAt ?? call.insertedAt, insertedAt: call.insertedAt)
+        record.status = .finished
+        record.answeredAt = call.answeredAt
+        record.endedAt = max(time, call.answeredAt ?? record.startedAt)
+        record.updatedAt = time
+        record.outcome = call.answeredAt == nil ? .lost : .answered
+        record.flags = [.estimatedEnd]
+        let callID = Array(call.callID.utf8)
+        let fits = callID.withUnsafeBytes { record.callID.assign($0) }
+        commit.appendCall(record, longTexts: fits ? nil : LongTexts(callID: callID))
     }
 
     // MARK: Snapshots

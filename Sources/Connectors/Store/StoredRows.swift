@@ -71,12 +71,22 @@ package struct CallFilter: Sendable, Hashable {
     package var direction: String?
     /// At most so many.
     package var limit: Int
+    /// Only calls that have not ended and whose rows were made before this.
+    package var openBefore: Timestamp?
 
     /// All fields; see each.
-    package init(status: String? = nil, direction: String? = nil, limit: Int = 50) {
+    package init(
+        status: String? = nil, direction: String? = nil, limit: Int = 50, openBefore: Timestamp? = nil
+    ) {
         self.status = status
         self.direction = direction
         self.limit = limit
+        self.openBefore = openBefore
+    }
+
+    /// `limit` within the bounds of reading.
+    var boundedLimit: Int {
+        min(max(limit, 0), openBefore == nil ? StoreReads.maximumCalls : StoreReads.maximumOpenCalls)
     }
 }
 
@@ -86,6 +96,8 @@ package enum StoreReads {
     package static let maximumEvents = 10_000
     /// Calls in one list.
     package static let maximumCalls = 1_000
+    /// Calls of an earlier run of the daemon that are looked at after a start.
+    package static let maximumOpenCalls = 50_000
     /// Reads waiting for their turn; beyond it `unavailable` is answered at once.
     package static let maximumWaiting = 64
 }

@@ -17,6 +17,8 @@ struct DaemonPlan: Sendable {
     var links: LinkStates
     var crmLink: CRMLink
     var latch: StopLatch
+    /// When this run began; rows made before are an earlier run's.
+    var startedAt = WallClock.now()
     var metrics: Metrics
     var logger: Logger
 

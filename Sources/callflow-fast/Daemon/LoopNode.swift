@@ -8,6 +8,8 @@ import Reactor
 enum NodeOrder: Sendable {
     /// All loops stand and the port is ours: read the PBX.
     case begin
+    /// The PBX has told its channels for the first time: end what an earlier run left open.
+    case endForgotten
     /// Take nothing new, write out what waits, then report to the latch.
     case stop
 }
@@ -25,6 +27,7 @@ final class LoopNode {
     private var web: WebNode?
     private var crm: BitrixClient?
     private var connectedSince: MonotonicInstant?
+    private var isReconciled = false
 
     init(loop: Loop, index: Int, plan: DaemonPlan) {
         self.loop = loop
@@ -80,6 +83,7 @@ final class LoopNode {
     private func take(_ order: NodeOrder) {
         switch order {
         case .begin: startReading()
+        case .endForgotten: web?.endForgottenCalls()
         case .stop:
             ari?.stop()
             web?.stopAccepting()
@@ -124,5 +128,8 @@ extension LoopNode: ARIEventSink {
         let subscription: LegGraph.Subscription =
             client.configuration.subscription == .app ? .applicationOnly : .allChannels
         pipeline.snapshot(channels: channels, pbx: UInt16(client.index), subscription: subscription)
+        guard !isReconciled else { return }
+        isReconciled = true
+        _ = plan.orders[plan.loops - 1].post(.endForgotten)
     }
 }

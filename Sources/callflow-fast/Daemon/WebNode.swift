@@ -31,6 +31,36 @@ final class WebNode {
         plan.logger.info("API and live page", metadata: ["address": "http://\(bound)/"])
     }
 
+    /// Ends calls that are open in the database, are older than this run, and are not among the PBX's channels.
+    ///
+    /// The other shards get a moment to take what the PBX just told.
+    func endForgottenCalls() {
+        loop.schedule(after: .seconds(3)) { [weak self] in
+            guard let self else { return }
+            let filter = CallFilter(limit: StoreReads.maximumOpenCalls, openBefore: plan.startedAt)
+            reader.calls(filter) { [weak self] in self?.endForgotten($0) }
+        }
+    }
+
+    private func endForgotten(_ result: Result<[StoredCall], StoreError>) {
+        switch result {
+        case .success(let calls):
+            let name = plan.settings.pbxName
+            let forgotten = calls.filter { ($0.pbx ?? name) == name && liveCall(callID: $0.callID) == nil }
+            for call in forgotten {
+                _ = plan.shared.mailboxes[plan.shard(of: call.callID)].post(
+                    .endStored(call, at: WallClock.now()))
+            }
+            guard !forgotten.isEmpty else { return }
+            plan.logger.warning(
+                "calls ended that an earlier run left open and the PBX no longer has",
+                metadata: ["calls": "\(forgotten.count)"])
+        case .failure(let error):
+            plan.logger.warning("open calls of an earlier run are looked at again later: \(error)")
+            loop.schedule(after: .seconds(30)) { [weak self] in self?.endForgottenCalls() }
+        }
+    }
+
     func stopAccepting() {
         server?.stopAccepting()
     }

@@ -59,6 +59,23 @@ struct StoreReadTests {
         bench.close()
     }
 
+    @Test(
+        "open calls of an earlier run: not ended, made before the time given", arguments: StoreKind.available)
+    func openBefore(_ kind: StoreKind) throws {
+        let bench = try StoreBench(kind)
+        bench.start()
+        bench.commit.appendCall(.test("ringing", at: 1))
+        bench.commit.appendCall(.test("answered", at: 2) { $0.status = .answered })
+        bench.commit.appendCall(.test("over", at: 3) { $0.status = .finished })
+        bench.commit.appendCall(.test("later", at: 100))
+        bench.settle()
+        let open = try bench.calls(CallFilter(limit: 50_000, openBefore: .test(50)))
+        #expect(Set(open.map(\.callID)) == ["ringing", "answered"])
+        #expect(try bench.calls(CallFilter(limit: 1, openBefore: .test(50))).count == 1)
+        #expect(try bench.calls(CallFilter(openBefore: .test(0))).isEmpty)
+        bench.close()
+    }
+
     @Test("an unknown call is not found", arguments: StoreKind.available)
     func notFound(_ kind: StoreKind) throws {
         let bench = try StoreBench(kind)

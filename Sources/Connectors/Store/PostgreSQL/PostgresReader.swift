@@ -166,10 +166,12 @@ extension PostgresReader {
     private static let listCalls = """
         (SELECT \(callColumns) FROM calls WHERE started_at IS NOT NULL AND outcome IS DISTINCT FROM 'merged'
             AND ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR direction = $2)
+            AND ($4::timestamp IS NULL OR (status IN ('ringing', 'answered') AND inserted_at < $4))
             ORDER BY started_at DESC, id LIMIT $3::int4)
         UNION ALL
         (SELECT \(callColumns) FROM calls WHERE started_at IS NULL AND outcome IS DISTINCT FROM 'merged'
             AND ($1::text IS NULL OR status = $1) AND ($2::text IS NULL OR direction = $2)
+            AND ($4::timestamp IS NULL OR (status IN ('ringing', 'answered') AND inserted_at < $4))
             ORDER BY id LIMIT $3::int4)
         LIMIT $3::int4
         """
@@ -195,7 +197,7 @@ extension PostgresReader {
                     Self.listCalls,
                     [
                         filter.status, filter.direction,
-                        String(min(max(filter.limit, 0), StoreReads.maximumCalls)),
+                        String(filter.boundedLimit), filter.openBefore?.formatted(.microseconds),
                     ], over: connection.handle)
             case .call(let callID, _): send(Self.findCall, [callID], over: connection.handle)
             case .events(let call, _): send(Self.listEvents, [call.callID], over: connection.handle)

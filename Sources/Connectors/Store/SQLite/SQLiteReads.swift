@@ -17,6 +17,7 @@ final class SQLiteReads {
             """
             SELECT \(Self.callColumns) FROM calls
             WHERE outcome IS NOT 'merged' AND (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR direction = ?2)
+                AND (?4 IS NULL OR (status IN ('ringing', 'answered') AND inserted_at < ?4))
             ORDER BY started_at DESC, id LIMIT ?3
             """)
         findCall = try database.prepare("SELECT \(Self.callColumns) FROM calls WHERE call_id = ?1")
@@ -30,7 +31,8 @@ final class SQLiteReads {
     func calls(_ filter: CallFilter) throws(StoreError) -> [StoredCall] {
         listCalls.bind(1, copying: filter.status)
         listCalls.bind(2, copying: filter.direction)
-        listCalls.bind(3, Int64(min(max(filter.limit, 0), StoreReads.maximumCalls)))
+        listCalls.bind(3, Int64(filter.boundedLimit))
+        listCalls.bind(4, filter.openBefore?.microseconds)
         var calls: [StoredCall] = []
         while try listCalls.step() { calls.append(Self.call(listCalls)) }
         return calls
