@@ -13,6 +13,11 @@ final class LinkStates: Sendable {
 
     private let pbx: Mutex<PBX?>
     private let writers: Mutex<[StoreState]>
+    /// Writers whose batches have waited for an answer longer than `Self.slowAfter`.
+    private let slowWriters = Mutex<Set<Int>>([])
+
+    /// A healthy database answers a batch in milliseconds; a frozen or unreachable one keeps its connection for long.
+    static let slowAfter: Duration = .seconds(5)
 
     init(pbxName: String?, writers count: Int) {
         pbx = Mutex(pbxName.map { PBX(name: $0, isConnected: false, problem: "not connected yet") })
@@ -26,6 +31,12 @@ final class LinkStates: Sendable {
         pbx.withLock {
             $0?.isConnected = pbxConnected
             $0?.problem = problem
+        }
+    }
+
+    func set(writer index: Int, isSlow: Bool) {
+        slowWriters.withLock { slow in
+            if isSlow { slow.insert(index) } else { slow.remove(index) }
         }
     }
 
@@ -43,6 +54,9 @@ final class LinkStates: Sendable {
             case .connecting: return "not connected yet"
             case .failing(let reason): return reason
             }
+        }
+        if !slowWriters.withLock({ $0.isEmpty }) {
+            return "no answer for more than \(Self.slowAfter.components.seconds) seconds; rows wait in memory"
         }
         if case .failing(let reason) = reader { return reason }
         return nil

@@ -28,11 +28,15 @@ final class LoopNode {
     private var crm: BitrixClient?
     private var connectedSince: MonotonicInstant?
     private var isReconciled = false
+    /// When a batch last became durable, or when nothing was on its way.
+    private var lastAnswer: MonotonicInstant
+    private var isSlow = false
 
     init(loop: Loop, index: Int, plan: DaemonPlan) {
         self.loop = loop
         self.index = index
         self.plan = plan
+        lastAnswer = loop.now
         let writer = plan.store.makeWriter(on: loop)
         commit = GroupCommit(
             loop: loop, writer: writer, settings: plan.settings.storeSettings, shares: plan.loops,
@@ -40,11 +44,34 @@ final class LoopNode {
         pipeline = CallPipeline(
             loop: loop, index: index, shared: plan.shared, commit: commit, logger: plan.logger)
         commit.onStateChange = { [plan] in plan.links.set(writer: index, $0) }
+        pipeline.onDurable = { [unowned self] _, _ in lastAnswer = self.loop.now }
         pipeline.onActions = { [plan] actions in plan.tellCRM(actions) }
         loop.attach(plan.orders[index]) { [unowned self] in take($0) }
+        watchStore()
         if index == plan.loops - 1 {
             startCRM()
             web = WebNode(loop: loop, plan: plan)
+        }
+    }
+
+    /// Says of a database that keeps its connection and answers nothing what it is, long before the writer gives it up.
+    private func watchStore() {
+        loop.schedule(after: .seconds(1)) { [weak self] in
+            guard let self else { return }
+            if commit.inFlightCount == 0 { lastAnswer = loop.now }
+            let isSlowNow = loop.now - lastAnswer > LinkStates.slowAfter
+            if isSlowNow != isSlow {
+                isSlow = isSlowNow
+                plan.links.set(writer: index, isSlow: isSlowNow)
+                if isSlowNow {
+                    plan.logger.warning(
+                        "store: no answer for more than \(LinkStates.slowAfter.components.seconds) seconds; rows wait in memory"
+                    )
+                } else {
+                    plan.logger.info("store: answers again")
+                }
+            }
+            watchStore()
         }
     }
 
