@@ -8,6 +8,9 @@ public final class HandoffBlock: @unchecked Sendable {
     /// Bytes after which a block is sent before the end of the tick.
     public static let fullBytes = 1 << 18
 
+    /// Bytes that wait for a loop that does not take its mail, before events are lost.
+    public static let maximumBytes = 1 << 26
+
     /// One event of a block.
     public struct Entry: Sendable {
         /// The event, its places relative to its own payload.
@@ -33,6 +36,9 @@ public final class HandoffBlock: @unchecked Sendable {
 
     /// Whether it is time to send it.
     public var isFull: Bool { bytes.count >= Self.fullBytes }
+
+    /// Whether no more may be put in.
+    public var isOverfull: Bool { bytes.count >= Self.maximumBytes }
 
     /// Copies an event and its payload.
     public func append(

@@ -244,11 +244,14 @@ package final class CallPipeline {
         if block.isFull { send(to: owner) }
     }
 
+    /// Gives the block away; while the other loop's mailbox is full it goes on gathering, and is tried again each tick.
     private func send(to owner: Int) {
         guard let block = outgoing[owner] else { return }
-        outgoing[owner] = nil
-        shared.metrics.add(.handoffEvents, block.entries.count)
-        if !shared.mailboxes[owner].post(.events(block)) {
+        if shared.mailboxes[owner].post(.events(block)) {
+            outgoing[owner] = nil
+            shared.metrics.add(.handoffEvents, block.entries.count)
+        } else if block.isOverfull {
+            outgoing[owner] = nil
             shared.metrics.add(.handoffDropped, block.entries.count)
             logger.error(
                 "events lost: loop \(owner) does not take its mail",

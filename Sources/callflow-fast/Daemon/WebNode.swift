@@ -11,7 +11,6 @@ final class WebNode {
     private let reader: any StoreReader
     private var service: APIService?
     private var server: HTTPServer?
-    private var listenTimer: TimerID?
 
     init(loop: Loop, plan: DaemonPlan) {
         self.loop = loop
@@ -47,14 +46,15 @@ final class WebNode {
         case .success(let calls):
             let name = plan.settings.pbxName
             let forgotten = calls.filter { ($0.pbx ?? name) == name && liveCall(callID: $0.callID) == nil }
-            for call in forgotten {
-                _ = plan.shared.mailboxes[plan.shard(of: call.callID)].post(
-                    .endStored(call, at: WallClock.now()))
+            let told = forgotten.prefix { call in
+                plan.shared.mailboxes[plan.shard(of: call.callID)].post(.endStored(call, at: WallClock.now()))
             }
             guard !forgotten.isEmpty else { return }
             plan.logger.warning(
                 "calls ended that an earlier run left open and the PBX no longer has",
-                metadata: ["calls": "\(forgotten.count)"])
+                metadata: ["calls": "\(told.count)"])
+            // A mailbox was full: the rest is found again once these are written.
+            if told.count < forgotten.count { endForgottenCalls() }
         case .failure(let error):
             plan.logger.warning("open calls of an earlier run are looked at again later: \(error)")
             loop.schedule(after: .seconds(30)) { [weak self] in self?.endForgottenCalls() }
