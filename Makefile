@@ -8,10 +8,10 @@ SOURCES := Sources Tests Benchmarks/Sources Package.swift Benchmarks/Package.swi
 
 test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(SANITIZE),--sanitize=$(SANITIZE) --scratch-path .build-$(SANITIZE))
 
-.PHONY: help setup build release test conformance integration db-up db-down lint format run bench bench-path bench-check clean version
+.PHONY: help setup build release test conformance integration db-up db-down asterisk-lab test-asterisk lint format run bench bench-path bench-check clean version
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing from Debian's packages and check the Swift toolchain
 	@Scripts/setup
@@ -32,6 +32,12 @@ conformance: setup ## Run the tests that hold the RFCs true, by section
 
 integration: setup ## Run the tests that start the daemon as a process
 	swift test --filter IntegrationTests
+
+asterisk-lab: ## Build real Asterisk 22 and 16 to test against (root, Debian's mirror; LAB=folder)
+	@Scripts/asterisk-lab
+
+test-asterisk: setup ## Run the tests that need a real Asterisk; said aloud when there can be none
+	@Scripts/test-asterisk
 
 db-up: ## Start a private PostgreSQL for trying things out; prints its URL
 	@Scripts/db up
