@@ -32,33 +32,6 @@ public enum CallStatus: UInt8, Sendable, CaseIterable, BitwiseCopyable {
     }
 }
 
-/// How a call ended, for people and the CRM; `none` while it lives.
-public enum CallOutcome: UInt8, Sendable, CaseIterable, BitwiseCopyable {
-    case none, answered, abandoned, noAnswer, busy, rejected, cancelled, numberInvalid, unavailable,
-        congestion, failed, lost
-    /// It became part of an older call; lists leave it out.
-    case merged
-
-    /// The word stored in the `outcome` column; empty while the call lives.
-    public var name: StaticString {
-        switch self {
-        case .none: ""
-        case .answered: "answered"
-        case .abandoned: "abandoned"
-        case .noAnswer: "no_answer"
-        case .busy: "busy"
-        case .rejected: "rejected"
-        case .cancelled: "cancelled"
-        case .numberInvalid: "number_invalid"
-        case .unavailable: "unavailable"
-        case .congestion: "congestion"
-        case .failed: "failed"
-        case .lost: "lost"
-        case .merged: "merged"
-        }
-    }
-}
-
 /// A random (version 4) UUID as two words; the `id` of a call's row.
 public struct CallUUID: Hashable, Sendable, BitwiseCopyable {
     /// Bytes 0–7, big-endian.

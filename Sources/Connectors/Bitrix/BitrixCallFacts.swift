@@ -132,7 +132,8 @@ package struct BitrixEnding: Sendable, Hashable {
         let isIncoming = type == .incoming
         duration = 0
         switch call.outcome {
-        case .answered:
+        case .answered, .ivrOnly:
+            // A machine's answer is an answer here: a missed call that nobody need return would be the worse record.
             statusCode = "200"
             duration = max(1, call.talkSeconds)
             return
@@ -155,6 +156,7 @@ package struct BitrixEnding: Sendable, Hashable {
         case .congestion: (statusCode, failedReason) = ("503", "Network busy or failed")
         case .failed: (statusCode, failedReason) = ("OTHER", "Technical failure")
         case .merged: (statusCode, failedReason) = ("OTHER", "Part of another call")
+        case .voicemail: (statusCode, failedReason) = (isIncoming ? "304" : "480", "Voicemail")
         case .lost: (statusCode, failedReason) = ("OTHER", "Record incomplete")
         }
         if call.hangupCause != 0, let reason = failedReason {

@@ -1,0 +1,41 @@
+public import Protocols
+
+/// What is known of one leg of a call: a row of table `call_legs`, and a step of an explanation.
+///
+/// Times are the PBX's; durations are whole microseconds and never negative.
+public struct LegRecord: Sendable, Hashable {
+    /// The channel's unique id.
+    public var channelID: String
+    /// The channel's name, such as `PJSIP/101-00000007`.
+    public var name: String
+    /// The number or extension at this end; empty when unknown.
+    public var number: String
+    /// What it was.
+    public var roles: LegRoles
+    /// What became of it.
+    public var result: LegResult
+    /// Unique id of the channel that dialled it; `nil` when none did.
+    public var dialedBy: String?
+    /// First sign of it.
+    public var startedAt: Timestamp
+    /// When dialling began.
+    public var dialedAt: Timestamp?
+    /// When it first rang.
+    public var ringingAt: Timestamp?
+    /// When it was up.
+    public var answeredAt: Timestamp?
+    /// When it first talked with another party.
+    public var talkStartedAt: Timestamp?
+    /// When it was gone; `nil` while it is there.
+    public var endedAt: Timestamp?
+    /// On a bridge with another party, hold included.
+    public var talkMicroseconds: Int64
+    /// Of that, with one of the two on hold.
+    public var holdMicroseconds: Int64
+    /// Q.850 cause of its end; 0 when none was told.
+    public var cause: UInt16
+    /// SIP code of its end; 0 when none was told.
+    public var sipCode: UInt16
+    /// Its end was inferred.
+    public var isEndEstimated: Bool
+}
