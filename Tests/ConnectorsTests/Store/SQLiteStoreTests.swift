@@ -43,7 +43,9 @@ struct SQLiteStoreTests {
                 let database = try SQLiteSchema.open(path: "\(folder)/\(setting).db", settings: settings)
                 #expect(try database.text("PRAGMA journal_mode") == "wal")
                 #expect(try database.text("PRAGMA synchronous") == number)
-                #expect(try database.text("SELECT count(*) FROM callflow_migrations") == "1")
+                #expect(
+                    try database.text("SELECT count(*) FROM callflow_migrations")
+                        == "\(Migration.sqlite.count)")
             }
         }
     }

@@ -127,7 +127,7 @@ struct PostgresConnector: Sendable {
         if try connection.text("SHOW transaction_read_only") == "on" {
             throw .unavailable("PostgreSQL: the server is read-only")
         }
-        try migrate(connection)
+        try PostgresMigrator(connection: connection).run()
         guard case .writer(let ledger) = purpose else { return }
         connection.committedBatches = try ledger.takeOver(connection)
         let coarse = try connection.text(PostgresStatements.precision) ?? ""
@@ -142,17 +142,6 @@ struct PostgresConnector: Sendable {
         guard PQsetnonblocking(connection.handle, 1) == 0, PQenterPipelineMode(connection.handle) == 1 else {
             throw .unavailable(connection.message)
         }
-    }
-
-    /// Brings the tables up to date; a database that is, is only looked at, so no right to create is needed.
-    private func migrate(_ connection: PostgresConnection) throws(StoreError) {
-        if try connection.text(PostgresSchema.hasBookkeeping) == "t",
-            let version = try connection.text(PostgresSchema.currentVersion).flatMap({ Int($0) }),
-            version >= PostgresSchema.newestVersion
-        {
-            return
-        }
-        try connection.execute(PostgresSchema.script)
     }
 }
 
@@ -183,7 +172,7 @@ extension PostgresConnection {
     private func check(_ result: OpaquePointer?) throws(StoreError) {
         switch PQresultStatus(result) {
         case PGRES_COMMAND_OK, PGRES_TUPLES_OK, PGRES_EMPTY_QUERY: return
-        default: throw .unavailable(message)
+        default: throw error(of: result)
         }
     }
 
