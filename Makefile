@@ -8,7 +8,7 @@ SOURCES := Sources Tests Benchmarks/Sources Package.swift Benchmarks/Package.swi
 
 test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(SANITIZE),--sanitize=$(SANITIZE) --scratch-path .build-$(SANITIZE))
 
-.PHONY: help setup build release test conformance integration db-up db-down asterisk-lab test-asterisk lint format run bench bench-path bench-check clean version
+.PHONY: help setup build release test conformance integration db-up db-down asterisk-lab test-asterisk lint format run bench bench-path bench-store bench-check clean version
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,11 +54,14 @@ format: ## Format all sources in place
 run: release ## Run the daemon with a simulated PBX and a fake Bitrix24 on SQLite (ARI_URL set: with your PBX)
 	@Scripts/run
 
-bench: release ## Measure the first figures of PERFORMANCE.md (needs PostgreSQL's programs, a few minutes)
+bench: release bench-store ## Measure the first figures of PERFORMANCE.md (needs PostgreSQL's programs, a few minutes)
 	@Scripts/bench
 
 bench-path: ## Measure what one event costs within a loop, from recorded streams
 	swift run -c release --package-path Benchmarks path-bench
+
+bench-store: ## Measure how fast and how soon rows are durable, beside COPY and single INSERTs (a few minutes)
+	swift run -c release --package-path Benchmarks store-bench
 
 bench-check: ## Compare what repeats, allocations per event, with the limits in Benchmarks/Thresholds
 	swift run -c release --package-path Benchmarks path-bench --check Benchmarks/Thresholds/path.json

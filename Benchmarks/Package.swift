@@ -10,9 +10,19 @@ let settings: [SwiftSetting] = [
     .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
 ]
 
+// The store and the simulator are open to the product's own package only (`package`). A benchmark of them is
+// compiled under that package's name, which SwiftPM takes from the folder of the checkout; so nothing becomes public
+// for the sake of being measured.
+let productName = Context.packageDirectory.split(separator: "/").dropLast().last.map(String.init) ?? ""
+let mangledName = String(productName.lowercased().map { $0.isLetter || $0.isNumber ? $0 : "_" })
+let insideProduct: [SwiftSetting] = [.unsafeFlags(["-package-name", mangledName])]
+
 let package = Package(
     name: "callflow-benchmarks",
-    dependencies: [.package(name: "callflow-fast", path: "..")],
+    dependencies: [
+        .package(name: "callflow-fast", path: ".."),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+    ],
     targets: [
         // Counts calls of malloc and friends by standing in front of libc's.
         .target(name: "CAllocations"),
@@ -24,6 +34,18 @@ let package = Package(
                 .product(name: "CallEngine", package: "callflow-fast"),
             ],
             swiftSettings: settings),
+        .executableTarget(
+            name: "store-bench",
+            dependencies: [
+                "CAllocations",
+                .product(name: "Reactor", package: "callflow-fast"),
+                .product(name: "Protocols", package: "callflow-fast"),
+                .product(name: "CallEngine", package: "callflow-fast"),
+                .product(name: "Connectors", package: "callflow-fast"),
+                .product(name: "Simulator", package: "callflow-fast"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ],
+            packageAccess: false, swiftSettings: settings + insideProduct),
     ],
     swiftLanguageModes: [.v6]
 )
