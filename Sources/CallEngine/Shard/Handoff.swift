@@ -30,9 +30,13 @@ public final class HandoffBlock: @unchecked Sendable {
     /// The events in the order of receipt.
     public private(set) var entries: [Entry] = []
     private var bytes: [UInt8] = []
+    /// When its first event was received, in monotonic nanoseconds of the giving loop's tick.
+    public let receipt: UInt64
 
     /// An empty block.
-    public init() {}
+    public init(receipt: UInt64) {
+        self.receipt = receipt
+    }
 
     /// Whether it is time to send it.
     public var isFull: Bool { bytes.count >= Self.fullBytes }

@@ -7,7 +7,7 @@ package import Reactor
 ///
 ///     GET  /                 the live page            GET  /api/calls?status=&direction=&limit=
 ///     GET  /health                                    GET  /api/calls/:call_id
-///     GET  /metrics                                   GET  /api/stats
+///     GET  /metrics                                   GET  /api/stats, /api/latency
 ///     GET  /api/stream       Server-Sent Events       POST /api/test/events
 ///
 /// Nothing here blocks: the database is read through `StoreReader`, and the engine through copies.
@@ -40,7 +40,7 @@ package final class APIService: HTTPService {
 
     /// A known path.
     private enum Route {
-        case page, health, metrics, stats, calls, stream, testEvents
+        case page, health, metrics, stats, latency, calls, stream, testEvents
         case call(String)
     }
 
@@ -57,6 +57,7 @@ package final class APIService: HTTPService {
         case .health: health(exchange)
         case .metrics: renderMetrics(exchange)
         case .stats: stats(exchange)
+        case .latency: latency(exchange)
         case .calls: listCalls(request, exchange)
         case .call(let callID): showCall(callID, exchange)
         case .stream: stream.join(exchange, isHead: request.method == "HEAD")
@@ -79,6 +80,7 @@ package final class APIService: HTTPService {
         case "/health": return .health
         case "/metrics": return .metrics
         case "/api/stats": return .stats
+        case "/api/latency": return .latency
         case "/api/calls": return .calls
         case "/api/stream": return .stream
         case "/api/test/events": return .testEvents
@@ -146,6 +148,30 @@ package final class APIService: HTTPService {
                 environment.forEachLiveCall { record in
                     if record.isActive { calls.member(record.callID.string, Int(record.eventCount)) }
                     return true
+                }
+            }
+        }
+        respond(exchange, json: json)
+    }
+
+    /// Latencies since the start; whoever asks twice can take one from the other, bucket by bucket.
+    private func latency(_ exchange: HTTPExchange) {
+        let json = JSONWriter.object { answer in
+            answer.member("unit", "microseconds")
+            for stage in LatencyStage.allCases {
+                let times = metrics.latency(stage).snapshot
+                answer.object(stage.rawValue) { stage in
+                    stage.member("count", times.count)
+                    stage.member("p50", times.microseconds(at: 0.5))
+                    stage.member("p99", times.microseconds(at: 0.99))
+                    stage.member("p99.9", times.microseconds(at: 0.999))
+                    stage.member("max", times.mostMicroseconds)
+                    // Upper bound of each bucket that has any, and how many it has.
+                    stage.object("buckets") { buckets in
+                        for (bucket, count) in times.counts.enumerated() where count > 0 {
+                            buckets.member(String(LatencyHistogram.upperBound(ofBucket: bucket)), count)
+                        }
+                    }
                 }
             }
         }

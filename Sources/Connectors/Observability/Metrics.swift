@@ -120,9 +120,18 @@ package enum Metric: Int, CaseIterable, Sendable {
     }
 }
 
-/// Counters and gauges of the process; any thread may add, none waits.
+/// A stretch of an event's way whose length is measured.
+package enum LatencyStage: String, CaseIterable, Sendable {
+    /// From receipt (the loop's tick that read it) to the call's new state.
+    case state
+    /// From receipt to the commit of its row.
+    case durable
+}
+
+/// Counters, gauges and latencies of the process; any thread may add, none waits.
 package final class Metrics: Sendable {
     private let values: [AtomicValue]
+    private let latencies: [LatencyHistogram]
 
     private final class AtomicValue: Sendable {
         let value = Atomic<Int>(0)
@@ -130,6 +139,12 @@ package final class Metrics: Sendable {
 
     package init() {
         values = Metric.allCases.map { _ in AtomicValue() }
+        latencies = LatencyStage.allCases.map { _ in LatencyHistogram() }
+    }
+
+    /// How long events took on a stretch of their way.
+    package func latency(_ stage: LatencyStage) -> LatencyHistogram {
+        latencies[stage == .state ? 0 : 1]
     }
 
     /// Adds to a counter (or moves a gauge); relaxed, a few nanoseconds uncontended.
@@ -158,6 +173,17 @@ package final class Metrics: Sendable {
                     callflow_\(name) \(self[metric])
 
                     """.utf8)
+        }
+        let name = "callflow_event_latency_seconds"
+        output.append(
+            contentsOf: """
+                # HELP \(name) Time of an event from its receipt to the call's new state and to the commit of its row.
+                # TYPE \(name) histogram
+
+                """.utf8)
+        for stage in LatencyStage.allCases {
+            latency(stage).snapshot.appendPrometheus(
+                name: name, label: "stage=\"\(stage.rawValue)\"", to: &output)
         }
     }
 }

@@ -70,6 +70,8 @@ package final class CallPipeline {
     private var actions: [CRMAction] = []
     private var outgoing: [HandoffBlock?]
     private var reported = CallShard.Counters()
+    /// Events of this tick that this loop received and applied itself.
+    private var eventsInTick = 0
     /// A PBX gone mad must not fill the disk.
     private var invalidLine = SpacedLine(interval: .seconds(1))
     private var duplicateLine = SpacedLine(interval: .seconds(1))
@@ -77,8 +79,8 @@ package final class CallPipeline {
 
     /// Told of CRM actions whose calls are durable.
     package var onActions: (([CRMAction]) -> Void)?
-    /// Told how long the oldest event of a durable batch took from receipt.
-    package var onDurable: ((_ events: Int, _ oldest: Duration) -> Void)?
+    /// Told that a batch became durable.
+    package var onDurable: (() -> Void)?
 
     /// A pipeline for shard `index` on `loop`, writing through `commit`; begins at once.
     package init(loop: Loop, index: Int, shared: Shared, commit: GroupCommit, logger: Logger) {
@@ -160,13 +162,17 @@ package final class CallPipeline {
         Array("unknown".utf8).withUnsafeBytes { CallKey($0, hasher) }
     }
 
-    /// - Parameter payloadCount: Bytes of `payload` that are stored; `nil`: all.
+    /// - Parameters:
+    ///   - receipt: When it was received; `nil`: in this tick.
+    ///   - payloadCount: Bytes of `payload` that are stored; `nil`: all.
     private func apply(
         _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ placement: Placement, _ pbx: UInt16,
-        _ receivedAt: Timestamp, payloadCount: Int? = nil
+        _ receivedAt: Timestamp, receipt: MonotonicInstant? = nil, payloadCount: Int? = nil
     ) {
         if event.kind != .channelSnapshot {
-            store(event, payload, placement, receivedAt, payloadCount ?? payload.count)
+            if receipt == nil { eventsInTick += 1 }
+            store(
+                event, payload, placement, receivedAt, receipt ?? loop.now, payloadCount ?? payload.count)
         }
         shard.handle(
             event, payload: payload, placement: placement, pbx: pbx, receivedAt: receivedAt,
@@ -175,7 +181,7 @@ package final class CallPipeline {
 
     private func store(
         _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ placement: Placement, _ receivedAt: Timestamp,
-        _ payloadCount: Int
+        _ receipt: MonotonicInstant, _ payloadCount: Int
     ) {
         let stored = UnsafeRawBufferPointer(rebasing: payload[..<payloadCount])
         event.withStoredName(in: payload) { type in
@@ -184,13 +190,15 @@ package final class CallPipeline {
                 placement.key.text.withUnsafeBytes { callID in
                     _ = commit.appendEvent(
                         callID: callID, type: type, payload: stored, occurredAt: occurredAt,
-                        insertedAt: receivedAt, payloadNeedsRepair: event.payloadNeedsRepair)
+                        insertedAt: receivedAt, payloadNeedsRepair: event.payloadNeedsRepair,
+                        receipt: receipt)
                 }
             } else {
                 placement.callID.withBytes(in: payload) { callID in
                     _ = commit.appendEvent(
                         callID: callID, type: type, payload: stored, occurredAt: occurredAt,
-                        insertedAt: receivedAt, payloadNeedsRepair: event.payloadNeedsRepair)
+                        insertedAt: receivedAt, payloadNeedsRepair: event.payloadNeedsRepair,
+                        receipt: receipt)
                 }
             }
         }
@@ -238,7 +246,7 @@ package final class CallPipeline {
         _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ placement: Placement, _ pbx: UInt16,
         _ receivedAt: Timestamp, to owner: Int
     ) {
-        let block = outgoing[owner] ?? HandoffBlock()
+        let block = outgoing[owner] ?? HandoffBlock(receipt: loop.now.nanoseconds)
         outgoing[owner] = block
         block.append(event, payload: payload, placement: placement, pbx: pbx, receivedAt: receivedAt)
         if block.isFull { send(to: owner) }
@@ -270,9 +278,12 @@ package final class CallPipeline {
         let now = loop.now.nanoseconds
         switch message {
         case .events(let block):
+            let receipt = MonotonicInstant(nanoseconds: block.receipt)
             block.forEach { entry, payload in
-                apply(entry.event, payload, entry.placement, entry.pbx, entry.receivedAt)
+                apply(
+                    entry.event, payload, entry.placement, entry.pbx, entry.receivedAt, receipt: receipt)
             }
+            measure(.state, since: receipt, count: block.entries.count)
         case .becamePart(let key, let time):
             shard.becamePart(key, at: time, now: now, actions: &actions)
         case .endUnseen(let key, let time):
@@ -346,7 +357,16 @@ package final class CallPipeline {
         }
         for action in actions { commit.attach(crm: action) }
         actions.removeAll(keepingCapacity: true)
+        if eventsInTick > 0 {
+            measure(.state, since: loop.now, count: eventsInTick)
+            eventsInTick = 0
+        }
         report()
+    }
+
+    private func measure(_ stage: LatencyStage, since receipt: MonotonicInstant, count: Int) {
+        shared.metrics.latency(stage).record(
+            microseconds: (MonotonicInstant.now() - receipt).wholeMicroseconds, count: count)
     }
 
     private static func stored(_ long: CallShard.LongTexts) -> LongTexts {
@@ -370,9 +390,12 @@ package final class CallPipeline {
 
     private func durable(_ batch: WriteBatch) {
         if !batch.crmActions.isEmpty { onActions?(batch.crmActions) }
-        if let receipt = batch.oldestReceipt {
-            onDurable?(batch.eventCount, MonotonicInstant.now() - receipt)
+        let now = MonotonicInstant.now()
+        let latency = shared.metrics.latency(.durable)
+        for receipt in batch.receipts {
+            latency.record(microseconds: (now - receipt.at).wholeMicroseconds, count: receipt.rows)
         }
+        onDurable?()
     }
 
     private func sweepLater() {
@@ -382,5 +405,12 @@ package final class CallPipeline {
             shard.sweep(now: loop.now.nanoseconds)
             sweepLater()
         }
+    }
+}
+
+extension Duration {
+    fileprivate var wholeMicroseconds: Int {
+        let (seconds, attoseconds) = components
+        return Int(clamping: seconds) &* 1_000_000 &+ Int(clamping: attoseconds / 1_000_000_000_000)
     }
 }

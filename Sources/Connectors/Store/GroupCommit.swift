@@ -48,7 +48,7 @@ package final class GroupCommit {
     private var textsChanged = 0
     private var stopping: (timer: TimerID?, completion: (Bool) -> Void)?
 
-    /// Told of each durable batch: what it attached for the CRM, its oldest receipt.
+    /// Told of each durable batch: what it attached for the CRM, when its events were received.
     ///
     /// Borrowed until return.
     package var onDurable: ((WriteBatch) -> Void)?
@@ -90,11 +90,13 @@ package final class GroupCommit {
 
     /// Appends an event row; see `WriteBatch.appendEvent`.
     ///
+    /// - Parameter receipt: When it was received; `nil`: in this tick.
     /// - Returns: `false` when the row was dropped because the queue is full.
     @discardableResult
     package func appendEvent(
         callID: UnsafeRawBufferPointer, type: UnsafeRawBufferPointer, payload: UnsafeRawBufferPointer,
-        occurredAt: Timestamp, insertedAt: Timestamp, payloadNeedsRepair: Bool
+        occurredAt: Timestamp, insertedAt: Timestamp, payloadNeedsRepair: Bool,
+        receipt: MonotonicInstant? = nil
     ) -> Bool {
         if isDropping {
             droppedSinceFull += 1
@@ -104,7 +106,7 @@ package final class GroupCommit {
         gathering.appendEvent(
             callID: callID, type: type, payload: payload, occurredAt: occurredAt, insertedAt: insertedAt,
             payloadNeedsRepair: payloadNeedsRepair)
-        if gathering.oldestReceipt == nil { gathering.note(receipt: loop.now) }
+        gathering.note(receipt: receipt ?? loop.now)
         if gathering.isFull { seal() }
         return true
     }
@@ -116,7 +118,6 @@ package final class GroupCommit {
             return
         }
         gathering.appendCall(record, longTexts: longTexts)
-        if gathering.oldestReceipt == nil { gathering.note(receipt: loop.now) }
         if !isDropping, gathering.isFull { seal() }
     }
 

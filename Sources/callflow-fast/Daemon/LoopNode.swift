@@ -44,7 +44,7 @@ final class LoopNode {
         pipeline = CallPipeline(
             loop: loop, index: index, shared: plan.shared, commit: commit, logger: plan.logger)
         commit.onStateChange = { [plan] in plan.links.set(writer: index, $0) }
-        pipeline.onDurable = { [unowned self] _, _ in lastAnswer = self.loop.now }
+        pipeline.onDurable = { [unowned self] in lastAnswer = self.loop.now }
         pipeline.onActions = { [plan] actions in plan.tellCRM(actions) }
         loop.attach(plan.orders[index]) { [unowned self] in take($0) }
         watchStore()

@@ -32,6 +32,20 @@ struct APIRoutesTests {
         #expect(bench.get("/health").body.contains(#""ari_connection":"disconnected""#), "mock mode")
     }
 
+    @Test("GET /api/latency gives quantiles and buckets of both stretches", arguments: HTTPDrivers.present)
+    func latency(_ mode: IOMode) throws {
+        let bench = try APIBench(mode)
+        bench.http.metrics.latency(.durable).record(microseconds: 1000, count: 99)
+        bench.http.metrics.latency(.durable).record(microseconds: 80_000)
+        let expected =
+            #"{"unit":"microseconds","state":{"count":0,"p50":0,"p99":0,"p99.9":0,"max":0,"buckets":{}},"#
+            + #""durable":{"count":100,"p50":1024,"p99":1024,"p99.9":80000,"max":80000,"buckets":{"1024":99,"81920":1}}}"#
+        #expect(bench.get("/api/latency").body == expected)
+        let metrics = bench.get("/metrics").body
+        #expect(metrics.contains(#"callflow_event_latency_seconds_bucket{stage="durable",le="0.001024"} 99"#))
+        #expect(metrics.contains(#"callflow_event_latency_seconds_count{stage="durable"} 100"#))
+    }
+
     @Test("GET /api/stats counts types, and events of active calls only", arguments: HTTPDrivers.present)
     func stats(_ mode: IOMode) throws {
         let bench = try APIBench(mode)

@@ -141,7 +141,7 @@ struct WriteBatchTests {
         batch.reset()
         #expect(batch.isEmpty)
         #expect(batch.byteCount == 0)
-        #expect(batch.oldestReceipt == nil)
+        #expect(batch.receipts.isEmpty)
         #expect(batch.eventParameters() == nil)
         #expect(batch.callParameters(pbxNames: []) == nil)
         #expect(batch.crmParameters() == nil)

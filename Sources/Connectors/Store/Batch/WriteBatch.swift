@@ -26,8 +26,8 @@ package final class WriteBatch {
 
     /// What the CRM shall be told once this batch is durable.
     package private(set) var crmActions: [CRMAction] = []
-    /// When the oldest event in it was received, for the latency from receipt to commit.
-    package private(set) var oldestReceipt: MonotonicInstant?
+    /// When its events were received, for the latency from receipt to commit: the ticks, and how many rows each brought.
+    package private(set) var receipts: [(at: MonotonicInstant, rows: Int)] = []
     /// Texts that had to be cut or cleaned.
     package private(set) var textsChanged = 0
 
@@ -97,10 +97,13 @@ package final class WriteBatch {
         crmActions.append(action)
     }
 
-    /// Notes when an event was received; the oldest counts.
+    /// Notes when the row just appended was received; rows of one tick are one entry.
     package func note(receipt: MonotonicInstant) {
-        if let oldest = oldestReceipt, oldest <= receipt { return }
-        oldestReceipt = receipt
+        if receipts.last?.at == receipt {
+            receipts[receipts.count - 1].rows += 1
+        } else {
+            receipts.append((receipt, 1))
+        }
     }
 
     /// Empties the batch; its memory is kept for reuse, up to a bound.
@@ -110,7 +113,7 @@ package final class WriteBatch {
         crmUpdates.removeAll()
         crmUpdateBytes = 0
         crmActions.removeAll()
-        oldestReceipt = nil
+        receipts.removeAll(keepingCapacity: true)
         textsChanged = 0
         sequence = 0
         whole = nil
@@ -162,7 +165,6 @@ extension WriteBatch {
     private func part(rows: Range<Int>) -> WriteBatch {
         let part = WriteBatch()
         part.sequence = sequence + UInt64(rows.lowerBound)
-        part.oldestReceipt = oldestReceipt
         var index = 0
         events.forEach { row in
             if rows.contains(index) {
