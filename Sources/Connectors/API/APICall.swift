@@ -3,6 +3,8 @@ import Protocols
 
 /// A call as the API shows it: the stored row with what the engine knows newer laid over it.
 struct APICall: Equatable {
+    /// Its place in the list, as its row says where there is one: pages begin and end between rows.
+    var cursor: CallCursor
     var id: CallUUID
     var callID: String
     var direction: String?
@@ -16,6 +18,7 @@ struct APICall: Equatable {
     var updatedAt: Timestamp
 
     init(_ stored: StoredCall) {
+        cursor = stored.cursor
         id = stored.id
         callID = stored.callID
         direction = stored.direction
@@ -30,6 +33,7 @@ struct APICall: Equatable {
     }
 
     init(_ record: CallRecord) {
+        cursor = CallCursor(startedAt: record.startedAt, id: record.id)
         id = record.id
         callID = record.callID.string
         direction = record.direction.name.description
@@ -63,14 +67,5 @@ struct APICall: Equatable {
         if let wanted = filter.status, wanted != status { return false }
         if let wanted = filter.direction, wanted != direction { return false }
         return true
-    }
-
-    /// Newest start first; calls without a start last.
-    ///
-    /// Ties are broken so that the order does not dance.
-    static func isBefore(_ left: APICall, _ right: APICall) -> Bool {
-        let first = left.startedAt?.microseconds ?? .min
-        let second = right.startedAt?.microseconds ?? .min
-        return first == second ? left.callID > right.callID : first > second
     }
 }

@@ -4,51 +4,155 @@ import Protocols
 
 /// Calls and their events, from the database and the engine together.
 extension APIService {
+    /// `GET /api/calls`: a bare array, as the contract has it, the next page in the `Link` field (RFC 8288).
+    ///
+    /// With a `cursor` (empty for the first page) the answer is `{"calls":[…],"next_cursor":"…"}`, `null` at the end.
     func listCalls(_ request: HTTPRequest, _ exchange: HTTPExchange) {
-        var limit = Self.defaultLimit
-        if let text = request.query(named: "limit") {
-            guard let number = Self.limit(text) else {
-                return refuse(exchange, status: 400, "limit must be a number from 1 to \(Self.maximumLimit)")
-            }
-            limit = number
-        }
+        guard let limit = limit(in: request, orElse: Self.defaultLimit, exchange) else { return }
+        let cursorText = request.query(named: "cursor")
+        let cursor = cursorText.flatMap { CallCursor($0) }
+        if let cursorText, !cursorText.isEmpty, cursor == nil { return refuseCursor(exchange) }
         let filter = CallFilter(
             status: request.query(named: "status").flatMap { $0.isEmpty ? nil : $0 },
-            direction: request.query(named: "direction").flatMap { $0.isEmpty ? nil : $0 }, limit: limit)
+            direction: request.query(named: "direction").flatMap { $0.isEmpty ? nil : $0 }, limit: limit,
+            after: cursor)
         // No stored text has a NUL, and PostgreSQL refuses to be asked for one.
         if [filter.status, filter.direction].contains(where: { $0?.utf8.contains(0) == true }) {
-            return respond(exchange, json: Array("[]".utf8))
+            return respond(exchange, CallPage(calls: []), filter, isPaged: cursorText != nil)
         }
         environment.store.calls(filter) { [self] result in
             switch result {
-            case .success(let stored): respond(exchange, json: Self.render(merge(stored, filter)))
+            case .success(let stored):
+                respond(exchange, merge(stored, filter), filter, isPaged: cursorText != nil)
             case .failure(let error): storeFailed(error, exchange)
             }
         }
     }
 
-    func showCall(_ callID: String, _ exchange: HTTPExchange) {
+    /// `GET /api/calls/:id`: the call and its events, the first `StoreReads.maximumEvents` of them.
+    ///
+    /// `limit` and `cursor` page through the events; where there are more, `next_cursor` follows them.
+    func showCall(_ callID: String, _ request: HTTPRequest, _ exchange: HTTPExchange) {
+        guard let page = eventPage(in: request, orElse: StoreReads.maximumEvents, exchange) else { return }
+        findCall(callID, page, exchange) { [self] call, found in
+            let json = JSONWriter.object {
+                $0.object("call") { $0.call(call) }
+                $0.array("events") { events in
+                    for event in found { events.object { $0.event(event) } }
+                }
+                if let next = Self.next(found, page) { $0.member("next_cursor", next.text) }
+            }
+            respond(exchange, json: json)
+        }
+    }
+
+    /// `GET /api/calls/:id/events`: `{"events":[…],"next_cursor":"…"}`, `null` at the end.
+    func listEvents(_ callID: String, _ request: HTTPRequest, _ exchange: HTTPExchange) {
+        guard let page = eventPage(in: request, orElse: Self.defaultEventLimit, exchange) else { return }
+        findCall(callID, page, exchange) { [self] _, found in
+            let json = JSONWriter.object {
+                $0.array("events") { events in
+                    for event in found { events.object { $0.event(event) } }
+                }
+                $0.member("next_cursor", Self.next(found, page)?.text)
+            }
+            respond(exchange, json: json)
+        }
+    }
+
+    private func findCall(
+        _ callID: String, _ page: EventPage, _ exchange: HTTPExchange,
+        found: @escaping (APICall, [StoredEvent]) -> Void
+    ) {
         guard callID.unicodeScalars.count <= 255, !callID.utf8.contains(0) else {
             return callNotFound(exchange)
         }
-        environment.store.call(id: callID) { [self] result in
+        environment.store.call(id: callID, events: page) { [self] result in
             switch result {
-            case .success(let found):
+            case .success(let stored):
                 let live = environment.liveCall(callID: callID)
-                guard var call = found.map({ APICall($0.call) }) ?? live.map(APICall.init) else {
+                guard var call = stored.map({ APICall($0.call) }) ?? live.map(APICall.init) else {
                     return callNotFound(exchange)
                 }
                 if let live { call.overlay(live) }
-                let json = JSONWriter.object {
-                    $0.object("call") { $0.call(call) }
-                    $0.array("events") { events in
-                        for event in found?.events ?? [] { events.object { $0.event(event) } }
-                    }
-                }
-                respond(exchange, json: json)
+                found(call, stored?.events ?? [])
             case .failure(let error): storeFailed(error, exchange)
             }
         }
+    }
+
+    /// Where the page behind this one begins; a page that is not full is the last.
+    private static func next(_ events: [StoredEvent], _ page: EventPage) -> EventCursor? {
+        events.count < page.limit ? nil : events.last?.cursor
+    }
+
+    private func eventPage(
+        in request: HTTPRequest, orElse fallback: Int, _ exchange: HTTPExchange
+    ) -> EventPage? {
+        guard let limit = limit(in: request, orElse: fallback, exchange) else { return nil }
+        guard let text = request.query(named: "cursor"), !text.isEmpty else { return EventPage(limit: limit) }
+        guard let cursor = EventCursor(text) else {
+            refuseCursor(exchange)
+            return nil
+        }
+        return EventPage(limit: limit, after: cursor)
+    }
+
+    private func refuseCursor(_ exchange: HTTPExchange) {
+        refuse(exchange, status: 400, "cursor must be the next_cursor of an earlier answer")
+    }
+
+    /// The `limit` asked for; `nil` when the request was refused for it.
+    private func limit(in request: HTTPRequest, orElse fallback: Int, _ exchange: HTTPExchange) -> Int? {
+        guard let text = request.query(named: "limit") else { return fallback }
+        if let number = Self.limit(text) { return number }
+        refuse(exchange, status: 400, "limit must be a number from 1 to \(Self.maximumLimit)")
+        return nil
+    }
+
+    private func respond(_ exchange: HTTPExchange, _ page: CallPage, _ filter: CallFilter, isPaged: Bool) {
+        var buffer: [UInt8] = []
+        buffer.reserveCapacity(page.calls.count * 400 + 100)
+        var json = JSONWriter(appendingTo: buffer)
+        guard isPaged else {
+            json.array { list in
+                for call in page.calls { list.object { $0.call(call) } }
+            }
+            return respond(exchange, json: json.output, fields: Self.link(page, filter))
+        }
+        json.object {
+            $0.array("calls") { list in
+                for call in page.calls { list.object { $0.call(call) } }
+            }
+            $0.member("next_cursor", page.next?.text)
+        }
+        respond(exchange, json: json.output)
+    }
+
+    /// The next page as a link, relative to the host.
+    private static func link(_ page: CallPage, _ filter: CallFilter) -> [(String, String)] {
+        guard let next = page.next else { return [] }
+        var target = "/api/calls?limit=\(filter.limit)&cursor=\(next.text)"
+        if let status = filter.status { target += "&status=\(percentEncoded(status))" }
+        if let direction = filter.direction { target += "&direction=\(percentEncoded(direction))" }
+        return [("Link", "<\(target)>; rel=\"next\"")]
+    }
+
+    /// All but the unreserved characters of RFC 3986 §2.3 escaped.
+    private static func percentEncoded(_ text: String) -> String {
+        var result = ""
+        for byte in text.utf8 {
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"),
+                UInt8(ascii: "."):
+                result.unicodeScalars.append(Unicode.Scalar(byte))
+            default:
+                let digits = String(byte, radix: 16, uppercase: true)
+                result += "%" + (digits.utf8.count < 2 ? "0" : "") + digits
+            }
+        }
+        return result
     }
 
     private func callNotFound(_ exchange: HTTPExchange) {
@@ -76,37 +180,46 @@ extension APIService {
     /// Lays the live calls over the stored ones and adds those whose row is still on its way.
     ///
     /// The filter is applied again afterwards: a row says `ringing` a moment longer than the engine does.
-    private func merge(_ stored: [StoredCall], _ filter: CallFilter) -> [APICall] {
+    private func merge(_ stored: [StoredCall], _ filter: CallFilter) -> CallPage {
         var calls = stored.map(APICall.init)
         var known: [String: Int] = [:]
         known.reserveCapacity(calls.count)
         for (index, call) in calls.enumerated() { known[call.callID] = index }
-        // A full list ends at its oldest row: what started earlier belongs behind it.
-        let horizon = calls.count < filter.limit ? Int64.min : calls.last?.startedAt?.microseconds ?? .min
+        // A full page ends at its oldest row: what started earlier belongs behind it.
+        let isFull = stored.count >= filter.limit
+        let end = isFull ? stored.last?.cursor : nil
         var added: [APICall] = []
         environment.forEachLiveCall { record in
             if let index = known[record.callID.string] {
                 calls[index].overlay(record)
-            } else if record.startedAt.microseconds >= horizon {
-                added.append(APICall(record))
+                return true
             }
+            let call = APICall(record)
+            let isBehindStart = filter.after?.isBefore(call.cursor) ?? true
+            let isWithin = end.map { call.cursor.isBefore($0) } ?? true
+            if isBehindStart, isWithin { added.append(call) }
             return true
         }
         calls.append(contentsOf: added)
         calls.removeAll { !$0.matches(filter) }
-        calls.sort(by: APICall.isBefore)
-        return Array(calls.prefix(filter.limit))
-    }
-
-    private static func render(_ calls: [APICall]) -> [UInt8] {
-        var buffer: [UInt8] = []
-        buffer.reserveCapacity(calls.count * 400 + 2)
-        var json = JSONWriter(appendingTo: buffer)
-        json.array { list in
-            for call in calls { list.object { $0.call(call) } }
+        calls.sort { $0.cursor.isBefore($1.cursor) }
+        let shown = Array(calls.prefix(filter.limit))
+        // The next page goes on behind the last one shown, else behind the last row read.
+        var next: CallCursor?
+        if shown.count < calls.count {
+            next = shown.last?.cursor
+        } else if isFull {
+            next = stored.last?.cursor
         }
-        return json.output
+        return CallPage(calls: shown, next: next)
     }
+}
+
+/// Calls for one answer, and where the next begins.
+private struct CallPage {
+    var calls: [APICall]
+    /// `nil`: these were the last.
+    var next: CallCursor?
 }
 
 /// Calls and events in JSON, fields in the contract's order.

@@ -5,15 +5,18 @@ package import Reactor
 
 /// The REST API, the live stream, the page and the metrics, on one loop's HTTP server.
 ///
-///     GET  /                 the live page            GET  /api/calls?status=&direction=&limit=
+///     GET  /                 the live page            GET  /api/calls?status=&direction=&limit=&cursor=
 ///     GET  /health                                    GET  /api/calls/:call_id
 ///     GET  /metrics                                   GET  /api/stats, /api/latency
-///     GET  /api/stream       Server-Sent Events       POST /api/test/events
+///     GET  /api/stream       Server-Sent Events       GET  /api/calls/:call_id/events
+///                                                     POST /api/test/events
 ///
 /// Nothing here blocks: the database is read through `StoreReader`, and the engine through copies.
 package final class APIService: HTTPService {
     /// Calls listed when no `limit` is given.
     package static let defaultLimit = 50
+    /// Events in a page of them when no `limit` is given.
+    package static let defaultEventLimit = 200
     /// The largest `limit`.
     package static let maximumLimit = 1000
 
@@ -42,6 +45,7 @@ package final class APIService: HTTPService {
     private enum Route {
         case page, health, metrics, stats, latency, calls, stream, testEvents
         case call(String)
+        case events(of: String)
     }
 
     package func handle(_ request: HTTPRequest, _ exchange: HTTPExchange) {
@@ -59,7 +63,8 @@ package final class APIService: HTTPService {
         case .stats: stats(exchange)
         case .latency: latency(exchange)
         case .calls: listCalls(request, exchange)
-        case .call(let callID): showCall(callID, exchange)
+        case .call(let callID): showCall(callID, request, exchange)
+        case .events(let callID): listEvents(callID, request, exchange)
         case .stream: stream.join(exchange, isHead: request.method == "HEAD")
         case .testEvents: break
         }
@@ -67,11 +72,17 @@ package final class APIService: HTTPService {
 
     /// Finds the route; one slash at the end is passed over, as the old daemon did.
     ///
-    /// A call id is all that follows `/api/calls/`: ids may hold slashes (`PJSIP/101-00000001`).
+    /// A call id is all that follows `/api/calls/`, up to `/events` if it ends so: ids may hold slashes
+    /// (`PJSIP/101-00000001`).
     private static func route(_ path: String) -> Route? {
         let calls = "/api/calls/"
         if path.hasPrefix(calls), path.utf8.count > calls.utf8.count {
-            return .call(String(path.dropFirst(calls.count)))
+            let callID = path.dropFirst(calls.count)
+            let events = "/events"
+            guard callID.hasSuffix(events), callID.utf8.count > events.utf8.count else {
+                return .call(String(callID))
+            }
+            return .events(of: String(callID.dropLast(events.count)))
         }
         var path = path[...]
         if path.hasSuffix("/"), path.utf8.count > 1 { path.removeLast() }
@@ -97,8 +108,11 @@ package final class APIService: HTTPService {
     /// What every API answer carries: live facts are not to be kept, and are nothing but what they say.
     static let apiFields = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
 
-    func respond(_ exchange: HTTPExchange, status: Int = 200, json: [UInt8]) {
-        exchange.respond(status: status, fields: Self.apiFields, body: json, contentType: HTTPAnswer.jsonType)
+    func respond(
+        _ exchange: HTTPExchange, status: Int = 200, json: [UInt8], fields: [(String, String)] = []
+    ) {
+        exchange.respond(
+            status: status, fields: Self.apiFields + fields, body: json, contentType: HTTPAnswer.jsonType)
     }
 
     /// Answers `{"error":"…"}`.

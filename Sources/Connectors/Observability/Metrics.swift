@@ -39,6 +39,14 @@ package enum Metric: Int, CaseIterable, Sendable {
     case storeEventsDropped
     case storeCallsDropped
     case storeRowsRejected
+    case storeEventPartitions
+    case storeEventDaysAhead
+    case storePartitionsDropped
+    case storeEventsExpired
+    case storeUpkeepErrors
+    case storeFailovers
+    case storeFailoverRowsRewritten
+    case storeFailoverRowsLost
     // CRM.
     case crmRequests
     case crmErrors
@@ -103,6 +111,29 @@ package enum Metric: Int, CaseIterable, Sendable {
                 false
             )
         case .storeRowsRejected: ("store_rows_rejected_total", "Rows that the database refused.", false)
+        case .storeEventPartitions: ("store_event_partitions", "Partitions of the events.", true)
+        case .storeEventDaysAhead:
+            ("store_event_days_ahead", "Days from today that have a partition for events.", true)
+        case .storePartitionsDropped:
+            ("store_event_partitions_dropped_total", "Partitions dropped by the retention.", false)
+        case .storeEventsExpired:
+            ("store_events_expired_total", "Event rows deleted by the retention.", false)
+        case .storeUpkeepErrors:
+            ("store_upkeep_errors_total", "Runs of the upkeep that could not do all they should.", false)
+        case .storeFailovers:
+            ("store_failovers_total", "Times a writer found itself on a promoted server.", false)
+        case .storeFailoverRowsRewritten:
+            (
+                "store_failover_rows_rewritten_total",
+                "Rows that a former primary had confirmed, that the promoted server lacked, and that were written again.",
+                false
+            )
+        case .storeFailoverRowsLost:
+            (
+                "store_failover_rows_lost_total",
+                "Rows that a former primary had confirmed, that the promoted server lacked, and that nobody held any more.",
+                false
+            )
         case .crmRequests: ("crm_requests_total", "Requests sent to Bitrix24.", false)
         case .crmErrors: ("crm_errors_total", "Requests that Bitrix24 refused or that failed.", false)
         case .crmRegistered: ("crm_registered_total", "Calls registered in Bitrix24.", false)

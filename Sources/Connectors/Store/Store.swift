@@ -28,7 +28,8 @@ package final class Store: Sendable {
         self.logger = logger
         switch location {
         case .sqlite(let path):
-            backing = .sqlite(try SQLiteStore(path: path, settings: settings, logger: logger))
+            backing = .sqlite(
+                try SQLiteStore(path: path, settings: settings, metrics: metrics, logger: logger))
         case .postgres(let location):
             backing = .postgres(location)
         }
@@ -50,10 +51,18 @@ package final class Store: Sendable {
     /// A reader for one loop; made and used on the loop's thread.
     package func makeReader(on loop: Loop) -> any StoreReader {
         switch backing {
-        case .sqlite(let store): SQLiteReader(store: store, loop: loop)
+        case .sqlite(let store): SQLiteReader(store: store, loop: loop, settings: settings)
         case .postgres(let location):
             PostgresReader(location: location, loop: loop, settings: settings, logger: logger)
         }
+    }
+
+    /// What makes partitions ahead and removes old events, to be started on one loop; SQLite's writing thread does
+    /// that itself.
+    package func makeKeeper(on loop: Loop) -> StoreKeeper? {
+        guard case .postgres(let location) = backing else { return nil }
+        return StoreKeeper(
+            location: location, loop: loop, settings: settings, metrics: metrics, logger: logger)
     }
 
     /// Ends the threads; after all writers and readers have stopped.

@@ -16,8 +16,10 @@ package struct StoreSettings: Sendable {
     package var statementTimeout: Duration = .seconds(30)
     /// Silence beyond `statementTimeout`, which the server should have reported, that ends a connection.
     package var silenceMargin: Duration = .seconds(10)
-    /// Limit on one read for the API.
-    package var readTimeout: Duration = .seconds(5)
+    /// Limit on one read for the API, waiting included.
+    package var readTimeout: Duration = .seconds(2)
+    /// PostgreSQL connections that read, at most.
+    package var readConnections = 2
     /// Limit on reaching one host.
     package var connectTimeout: Duration = .seconds(10)
     /// First wait after a lost connection; doubles up to `reconnectMaximum`, with jitter.
@@ -26,10 +28,19 @@ package struct StoreSettings: Sendable {
     package var reconnectMaximum: Duration = .seconds(15)
     /// How PostgreSQL's `pg_stat_activity` names us.
     package var applicationName = "callflow-fast"
+    /// Days for which event rows are kept (`EVENT_RETENTION_DAYS`); `nil`: for ever.
+    package var eventRetentionDays: Int?
+    /// How often partitions are made ahead and old events removed.
+    package var upkeepInterval: Duration = .seconds(3600)
+    /// And how soon again after a run that failed or had more to do.
+    package var upkeepRetry: Duration = .seconds(60)
     /// How SQLite waits for the disk (`SQLITE_SYNCHRONOUS`).
     package var sqliteSynchronous = SQLiteSynchronous.normal
     /// Names of the PBXs, in the order of `CallRecord.pbx`; what column `pbx` holds.
     package var pbxNames: [String] = []
+
+    /// The least `EVENT_RETENTION_DAYS`: rows that come late from a spool must not be taken away at once.
+    package static let minimumRetentionDays = PartitionPlan.minimumRetentionDays
 
     /// The defaults.
     package init() {}

@@ -74,10 +74,15 @@ package struct CallFilter: Sendable, Hashable {
     /// Only calls that have not ended and whose rows were made before this.
     package var openBefore: Timestamp?
 
+    /// Only calls behind this place in the list.
+    package var after: CallCursor?
+
     /// All fields; see each.
     package init(
-        status: String? = nil, direction: String? = nil, limit: Int = 50, openBefore: Timestamp? = nil
+        status: String? = nil, direction: String? = nil, limit: Int = 50, openBefore: Timestamp? = nil,
+        after: CallCursor? = nil
     ) {
+        self.after = after
         self.status = status
         self.direction = direction
         self.limit = limit
@@ -104,6 +109,8 @@ package enum StoreReads {
 
 /// Reads for the API, on connections of their own, never behind the writes.
 ///
+/// Each is answered within `StoreSettings.readTimeout`, as `unavailable` when the database does not.
+///
 /// Used on one loop's thread; completions come on it too, exactly once each, and never before the call
 /// returned.
 package protocol StoreReader: AnyObject {
@@ -111,12 +118,22 @@ package protocol StoreReader: AnyObject {
     var state: StoreState { get }
     /// Begins to connect.
     func start()
-    /// Calls, newest `started_at` first.
+    /// Calls, newest `started_at` first, of one start the greatest id first, those without a start last.
     func calls(
         _ filter: CallFilter, completion: @escaping (Result<[StoredCall], StoreError>) -> Void)
-    /// A call with its events, or `nil` when it is not stored.
+    /// A call with a page of its events, oldest first, or `nil` when it is not stored.
     func call(
-        id callID: String, completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void)
+        id callID: String, events page: EventPage,
+        completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void)
     /// Closes the connection; waiting reads complete as unavailable.
     func stop()
+}
+
+extension StoreReader {
+    /// A call with its events, the first `StoreReads.maximumEvents`, or `nil` when it is not stored.
+    package func call(
+        id callID: String, completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void
+    ) {
+        call(id: callID, events: .first, completion: completion)
+    }
 }

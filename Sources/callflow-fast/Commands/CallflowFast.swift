@@ -12,7 +12,10 @@ struct CallflowFast: AsyncParsableCommand {
             lists them. Exit status: 0 after a graceful stop, 78 when a setting cannot be used, 1 when the start failed.
             """,
         version: Version.text,
-        subcommands: [ServeCommand.self, SimulateCommand.self, CheckConfigCommand.self, VersionCommand.self],
+        subcommands: [
+            ServeCommand.self, SimulateCommand.self, CheckConfigCommand.self, MigrateCommand.self,
+            BackupCommand.self, VersionCommand.self,
+        ],
         defaultSubcommand: ServeCommand.self)
 }
 

@@ -30,6 +30,10 @@ extension Settings {
             ("pbx", ari.map { "\($0)" } ?? "none: \(ariMissing ?? ""), mock mode"),
             ("database", "\(store)"),
             ("bitrix24", bitrix.map { "\($0)" } ?? "off: BITRIX_WEBHOOK_URL is not set"),
+            (
+                "retention",
+                storeSettings.eventRetentionDays.map { "events for \($0) days" } ?? "events for ever"
+            ),
             ("http", "\(listenAddress)"),
             ("loops", "\(loops), io \(ioMode.rawValue)"),
             (

@@ -89,6 +89,8 @@ struct Daemon {
     /// And what the CRM may take after that.
     static let crmTime: Duration = .seconds(3)
     private static let stopMilliseconds = 8500
+    /// Connections for reads, of those that POOL_SIZE leaves.
+    static let mostReaders = 4
 
     private let plan: DaemonPlan
     private let threads: [LoopThread]
@@ -97,8 +99,11 @@ struct Daemon {
     ///
     /// - Throws: `ReactorError` when a loop or a thread could not be made.
     init(settings: Settings, logger: Logger) throws {
-        // A writer for each loop and one reader; POOL_SIZE bounds them.
+        // A writer for each loop, readers, and the upkeep's now and then; POOL_SIZE bounds them.
         let loops = Self.loops(settings)
+        var settings = settings
+        settings.storeSettings.readConnections = max(
+            1, min(Self.mostReaders, settings.poolSize - loops - 1))
         let metrics = Metrics()
         let hasCRM = settings.bitrix != nil
         plan = DaemonPlan(
@@ -147,7 +152,7 @@ struct Daemon {
     }
 
     private static func loops(_ settings: Settings) -> Int {
-        if case .postgres = settings.store { return min(settings.loops, max(1, settings.poolSize - 1)) }
+        if case .postgres = settings.store { return min(settings.loops, max(1, settings.poolSize - 2)) }
         return settings.loops
     }
 

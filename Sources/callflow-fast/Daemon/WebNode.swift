@@ -9,6 +9,7 @@ final class WebNode {
     private let plan: DaemonPlan
     private let loop: Loop
     private let reader: any StoreReader
+    private let keeper: StoreKeeper?
     private var service: APIService?
     private var server: HTTPServer?
 
@@ -17,6 +18,8 @@ final class WebNode {
         self.plan = plan
         reader = plan.store.makeReader(on: loop)
         reader.start()
+        keeper = plan.store.makeKeeper(on: loop)
+        keeper?.start()
         let service = APIService(loop: loop, environment: self, metrics: plan.metrics, logger: plan.logger)
         let server = HTTPServer(loop: loop, service: service, logger: plan.logger, metrics: plan.metrics)
         self.service = service
@@ -67,6 +70,7 @@ final class WebNode {
 
     func close() {
         service?.stop()
+        keeper?.stop()
         server?.closeAll(drainTimeout: .milliseconds(200))
         reader.stop()
     }
@@ -89,6 +93,9 @@ extension WebNode: APIEnvironment {
     private var databaseStatus: LinkStatus {
         if let problem = plan.links.storeProblem(reader: reader.state) {
             return LinkStatus(name: "Database", state: .error, text: problem)
+        }
+        if let problem = keeper?.problem {
+            return LinkStatus(name: "Database", state: .warn, text: problem)
         }
         return LinkStatus(name: "Database", state: .ok, text: "connected, \(plan.settings.store)")
     }

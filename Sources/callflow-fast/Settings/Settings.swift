@@ -47,6 +47,14 @@ struct Settings {
         storeSettings = StoreSettings()
         storeSettings.queueMaxBytes = try source.number(
             "STORE_QUEUE_MAX_BYTES", in: (1 << 20)...(1 << 40), default: storeSettings.queueMaxBytes)
+        // 0, like nothing at all: events are kept for ever.
+        let retention = try source.number("EVENT_RETENTION_DAYS", in: 0...36_500, default: 0)
+        guard retention == 0 || retention >= StoreSettings.minimumRetentionDays else {
+            throw SettingError(
+                variable: "EVENT_RETENTION_DAYS",
+                problem: "must be 0 (for ever) or at least \(StoreSettings.minimumRetentionDays)")
+        }
+        storeSettings.eventRetentionDays = retention == 0 ? nil : retention
         storeSettings.sqliteSynchronous = try source.choice(
             "SQLITE_SYNCHRONOUS", default: storeSettings.sqliteSynchronous)
         storeSettings.pbxNames = [pbxName]

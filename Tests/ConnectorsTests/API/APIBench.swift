@@ -12,6 +12,7 @@ final class FakeReader: StoreReader {
     var failure: StoreError?
     private(set) var filters: [CallFilter] = []
     private(set) var askedIDs: [String] = []
+    private(set) var pages: [EventPage] = []
 
     init(loop: Loop) { self.loop = loop }
 
@@ -23,20 +24,28 @@ final class FakeReader: StoreReader {
     func calls(_ filter: CallFilter, completion: @escaping (Result<[StoredCall], StoreError>) -> Void) {
         filters.append(filter)
         let found = rows.filter {
-            (filter.status == nil || $0.status == filter.status)
+            (filter.after?.isBefore($0.cursor) ?? true)
+                && (filter.status == nil || $0.status == filter.status)
                 && (filter.direction == nil || $0.direction == filter.direction)
-        }.sorted { ($0.startedAt?.microseconds ?? .min) > ($1.startedAt?.microseconds ?? .min) }
+        }.sorted { $0.cursor.isBefore($1.cursor) }
         let result: Result<[StoredCall], StoreError> =
             failure.map { .failure($0) } ?? .success(Array(found.prefix(filter.limit)))
         loop.schedule(after: .zero) { completion(result) }
     }
 
     func call(
-        id callID: String, completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void
+        id callID: String, events page: EventPage,
+        completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void
     ) {
         askedIDs.append(callID)
+        pages.append(page)
         let row = rows.first { $0.callID == callID }
-        let found = row.map { StoredCallWithEvents(call: $0, events: events[callID] ?? []) }
+        let found = row.map { row in
+            let all = (events[callID] ?? []).filter { event in
+                page.after.map { (event.occurredAt, event.id) > ($0.occurredAt, $0.id) } ?? true
+            }
+            return StoredCallWithEvents(call: row, events: Array(all.prefix(page.limit)))
+        }
         let result: Result<StoredCallWithEvents?, StoreError> =
             failure.map { .failure($0) } ?? .success(found)
         loop.schedule(after: .zero) { completion(result) }

@@ -108,7 +108,8 @@ struct PostgresMigrationTests {
             SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod) || CASE WHEN attnotnull
                 THEN '!' ELSE '' END, ', ' ORDER BY attnum)
             FROM pg_attribute WHERE attrelid = 'call_events'::regclass AND attnum > 0;
-            SELECT string_agg(indexname, ', ' ORDER BY indexname) FROM pg_indexes WHERE schemaname = 'public';
+            SELECT string_agg(indexname, ', ' ORDER BY indexname) FROM pg_indexes
+                WHERE schemaname = 'public' AND tablename !~ '_p[0-9]{8}$';
             SELECT string_agg(version::text, ',' ORDER BY version) FROM callflow_migrations
             """, database: bench.database
         ).split(separator: "\n")
@@ -126,9 +127,8 @@ struct PostgresMigrationTests {
                 + "inserted_at \(time)!, updated_at \(time)!")
         #expect(
             columns[2]
-                == "call_events_call_id_index, call_events_event_type_index, call_events_occurred_at_index, "
-                + "call_events_pkey, callflow_migrations_pkey, callflow_writers_pkey, calls_call_id_index, calls_direction_index, "
-                + "calls_pkey, calls_started_at_index, calls_status_index")
+                == "call_events_call_id_index, call_events_pkey, callflow_migrations_pkey, callflow_writers_pkey, "
+                + "calls_call_id_index, calls_pkey, calls_start_index, calls_status_start_index")
         #expect(columns[3] == Migration.postgres.map { "\($0.version)" }.joined(separator: ","))
     }
 

@@ -81,11 +81,20 @@ final class PostgresCluster: Sendable {
     func start() throws {
         let options =
             "-p \(port) -h 127.0.0.1 -k \(folder) -c fsync=off -c max_connections=60 -c shared_buffers=32MB"
-        _ = try Self.run(
-            Self.asOwner + [
-                "\(binaries)/pg_ctl", "start", "-w", "-D", "\(folder)/data", "-l", "\(folder)/log", "-o",
-                options,
-            ])
+        for attempt in 1...5 {
+            do {
+                _ = try Self.run(
+                    Self.asOwner + [
+                        "\(binaries)/pg_ctl", "start", "-w", "-D", "\(folder)/data", "-l", "\(folder)/log",
+                        "-o",
+                        options,
+                    ])
+                return
+            } catch  where attempt < 5 {
+                // While it was stopped an outgoing connection of another test may have taken its port for a moment.
+                usleep(300_000)
+            }
+        }
     }
 
     /// Stops the server at once, as if its machine had died.

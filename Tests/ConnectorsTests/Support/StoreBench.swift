@@ -161,7 +161,7 @@ final class StoreBench {
                 payload.withUnsafeBytes { payload in
                     _ = commit.appendEvent(
                         callID: callID, type: type, payload: payload, occurredAt: .test(seconds),
-                        insertedAt: .test(seconds + 1), payloadNeedsRepair: repair)
+                        insertedAt: .received(seconds), payloadNeedsRepair: repair)
                 }
             }
         }
@@ -173,6 +173,14 @@ extension Timestamp {
     static func test(_ seconds: Int64) -> Timestamp {
         Timestamp(microseconds: 1_770_233_400_123_456 + seconds * 1_000_000)
     }
+
+    /// When an event of `test(seconds)` was received: today, since rows of long ago are dated anew when they are
+    /// written (`PartitionPlan`).
+    static func received(_ seconds: Int64) -> Timestamp {
+        Timestamp(microseconds: start.seconds * 1_000_000 + 123_456 + seconds * 1_000_000)
+    }
+
+    private static let start = WallClock.now()
 }
 
 extension CallRecord {

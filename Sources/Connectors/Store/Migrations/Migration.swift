@@ -19,6 +19,7 @@ struct Migration: Sendable {
         .contractTables,
         .callFacts,
         .commitLedger,
+        .growth,
     ]
 
     /// Those of PostgreSQL.

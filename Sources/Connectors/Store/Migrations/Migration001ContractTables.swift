@@ -1,7 +1,7 @@
 extension Migration {
-    /// The tables of the old daemon, where it was not there before us.
+    /// The tables of the old daemon, where it was not there before us; events come with `growth`.
     ///
-    /// Ours keep microseconds. SQLite has no timestamp type: times are integers, microseconds since 1970 UTC;
+    /// Ours keep microseconds, and have indexes for what the API asks: newest calls, and those of a status. SQLite has no timestamp type: times are integers, microseconds since 1970 UTC;
     /// ids of calls are the usual text of a UUID; payloads are JSON text.
     static let contractTables = Migration(
         version: 1, name: "tables of the contract",
@@ -13,18 +13,8 @@ extension Migration {
                     started_at timestamp, answered_at timestamp, ended_at timestamp,
                     inserted_at timestamp NOT NULL, updated_at timestamp NOT NULL);
                 CREATE UNIQUE INDEX calls_call_id_index ON calls (call_id);
-                CREATE INDEX calls_status_index ON calls (status);
-                CREATE INDEX calls_direction_index ON calls (direction);
-                CREATE INDEX calls_started_at_index ON calls (started_at);
-            END IF;
-            IF to_regclass('call_events') IS NULL THEN
-                CREATE TABLE call_events (
-                    id bigserial PRIMARY KEY, call_id varchar(255) NOT NULL,
-                    event_type varchar(255) NOT NULL, payload jsonb, occurred_at timestamp NOT NULL,
-                    inserted_at timestamp NOT NULL, updated_at timestamp NOT NULL);
-                CREATE INDEX call_events_call_id_index ON call_events (call_id);
-                CREATE INDEX call_events_event_type_index ON call_events (event_type);
-                CREATE INDEX call_events_occurred_at_index ON call_events (occurred_at);
+                CREATE INDEX calls_start_index ON calls (started_at, id);
+                CREATE INDEX calls_status_start_index ON calls (status, started_at, id);
             END IF;
             """,
         sqlite: """

@@ -8,6 +8,12 @@ final class PostgresConnection: @unchecked Sendable {
     let handle: OpaquePointer
     /// Numbers of the writer's last batches that an earlier session of it committed.
     fileprivate(set) var committedBatches: Set<Int64> = []
+    /// Whether `call_events` is partitioned by us, as far as a reader was told when it connected.
+    fileprivate(set) var eventsArePartitioned = false
+    /// Migrations applied while this connection was set up.
+    fileprivate(set) var appliedMigrations: [Migration] = []
+    /// Partitions made while this connection was set up.
+    fileprivate(set) var madePartitions: [String] = []
     private let location: PostgresLocation
 
     fileprivate init(_ handle: OpaquePointer, location: PostgresLocation) {
@@ -23,6 +29,11 @@ final class PostgresConnection: @unchecked Sendable {
     var serverVersion: String {
         let version = PQserverVersion(handle)
         return "PostgreSQL \(version / 10_000).\(version % 10_000)"
+    }
+
+    /// Whether it leads to a standby; the server tells when that changes (PostgreSQL 14 and newer).
+    var isStandby: Bool {
+        PQparameterStatus(handle, "in_hot_standby").map { String(cString: $0) } == "on"
     }
 
     /// libpq's last message on one line, without the password.
@@ -42,8 +53,10 @@ enum PostgresPurpose: Sendable {
     case writer(PostgresCommitLedger)
     /// Read-only transactions.
     case reader
-    /// Tables brought up to date, nothing else.
+    /// Tables brought up to date, partitions made, nothing else.
     case migration
+    /// Nothing but the session; for `PostgresUpkeep`.
+    case upkeep
 }
 
 /// Opens connections, blocking: to be called on a thread of its own.
@@ -73,22 +86,41 @@ struct PostgresConnector: Sendable {
         location.setDefault("keepalives_count", String(Self.keepaliveCount))
         location.setDefault("tcp_user_timeout", String(Self.userTimeoutMilliseconds))
         location.set("client_encoding", "UTF8")
+        let wanted = location["target_session_attrs"]
         if case .reader = purpose {
-            // Any server will do.
-        } else if (location["host"] ?? "").contains(",") {
-            location.setDefault("target_session_attrs", "read-write")
+            if hasSeveralHosts, wanted == nil { location.set("target_session_attrs", "read-write") }
+        } else if hasSeveralHosts || wanted != nil, wanted != "any", wanted != "primary" {
+            // What asks for a standby is meant for reads.
+            location.set("target_session_attrs", "read-write")
         }
         return location.parameters
     }
 
+    /// Whether `DATABASE_URL` names several servers, of which one is written to.
+    var hasSeveralHosts: Bool { (location["host"] ?? location["hostaddr"] ?? "").contains(",") }
+
+    /// Whether reads should come from the primary while there is one, since a standby may lag.
+    var prefersPrimary: Bool { hasSeveralHosts && location["target_session_attrs"] == nil }
+
     /// Opens a connection and sets its session up.
     func connect(for purpose: PostgresPurpose) -> Result<PostgresConnection, StoreError> {
         do throws(StoreError) {
-            let connection = try open(parameters(for: purpose))
+            let connection = try open(for: purpose)
             try setUp(connection, for: purpose)
             return .success(connection)
         } catch {
             return .failure(error)
+        }
+    }
+
+    private func open(for purpose: PostgresPurpose) throws(StoreError) -> PostgresConnection {
+        do throws(StoreError) {
+            return try open(parameters(for: purpose))
+        } catch {
+            guard case .reader = purpose, prefersPrimary else { throw error }
+            // Without a primary a standby answers reads.
+            let anywhere = parameters(for: purpose).filter { $0.keyword != "target_session_attrs" }
+            return try open(anywhere)
         }
     }
 
@@ -121,26 +153,46 @@ struct PostgresConnector: Sendable {
             """)
         if case .reader = purpose {
             try connection.execute("SET default_transaction_read_only = on")
+            connection.eventsArePartitioned = try connection.text(PostgresEventTable.isPartitioned) == "t"
             return
         }
         // A standby, or a server that a failover left read-only: it would look well until the first row.
         if try connection.text("SHOW transaction_read_only") == "on" {
             throw .unavailable("PostgreSQL: the server is read-only")
         }
-        try PostgresMigrator(connection: connection).run()
+        if case .upkeep = purpose { return }
+        connection.appliedMigrations = try PostgresMigrator(connection: connection).run()
+        try makePartitions(connection, for: purpose)
         guard case .writer(let ledger) = purpose else { return }
         connection.committedBatches = try ledger.takeOver(connection)
         let coarse = try connection.text(PostgresStatements.precision) ?? ""
         let tables = coarse.split(separator: ",")
         let statements = PostgresStatements(
             eventsInSeconds: tables.contains { $0.hasSuffix("call_events") },
-            callsInSeconds: tables.contains { $0.hasSuffix("calls") })
+            callsInSeconds: tables.contains { $0.hasSuffix("calls") },
+            eventsArePartitioned: try connection.text(PostgresEventTable.isPartitioned) == "t")
         try connection.prepare(PostgresStatements.insertEventsName, statements.insertEvents)
         try connection.prepare(PostgresStatements.upsertCallsName, statements.upsertCalls)
         try connection.prepare(PostgresStatements.updateCRMName, statements.updateCRM)
         try connection.prepare(PostgresCommitLedger.noteName, ledger.note)
         guard PQsetnonblocking(connection.handle, 1) == 0, PQenterPipelineMode(connection.handle) == 1 else {
             throw .unavailable(connection.message)
+        }
+    }
+}
+
+extension PostgresConnector {
+    /// No batch may find that its day has no partition; days to come can wait for the upkeep.
+    private func makePartitions(
+        _ connection: PostgresConnection, for purpose: PostgresPurpose
+    ) throws(StoreError) {
+        do throws(StoreError) {
+            let upkeep = PostgresUpkeep(connection: connection, retentionDays: settings.eventRetentionDays)
+            connection.madePartitions = try upkeep.makePartitions()
+        } catch {
+            guard case .writer = purpose, let table = try PostgresEventTable(connection),
+                PartitionPlan(today: table.today, retentionDays: nil).holdsWindow(table.covered)
+            else { throw error }
         }
     }
 }
@@ -160,6 +212,19 @@ extension PostgresConnection {
         try check(result)
         guard PQntuples(result) > 0, PQgetisnull(result, 0, 0) == 0 else { return nil }
         return PQgetvalue(result, 0, 0).map { String(cString: $0) }
+    }
+
+    /// Runs a statement, blocking, and gives its rows as text; `nil` is NULL.
+    func rows(_ sql: String) throws(StoreError) -> [[String?]] {
+        let result = PQexec(handle, sql)
+        defer { PQclear(result) }
+        try check(result)
+        return (0..<PQntuples(result)).map { row in
+            (0..<PQnfields(result)).map { column in
+                guard PQgetisnull(result, row, column) == 0 else { return nil }
+                return PQgetvalue(result, row, column).map { String(cString: $0) }
+            }
+        }
     }
 
     /// Prepares a statement, blocking.
@@ -183,11 +248,15 @@ extension PostgresConnection {
         let code = PQresultErrorField(result, PostgresField.sqlState).map { String(cString: $0) } ?? ""
         let primary = PQresultErrorField(result, PostgresField.messagePrimary)
         let text = "PostgreSQL: \(Self.line(primary ?? PQerrorMessage(handle), location))"
+        // A constraint that has no name is the routing to partitions: the day has none, the row is well.
+        if code == "23514", PQresultErrorField(result, PostgresField.constraintName) == nil {
+            return .unavailable("\(text) (\(code))")
+        }
         switch code.prefix(2) {
         // Data exception, integrity, cardinality; program limits (a value too large or too deep).
         case "22", "23", "21", "54": return .data(code: code, text)
-        // Rollback (deadlock, serialisation); 57014 is our statement timeout.
-        case "40": return .transient("\(text) (\(code))")
+        // Rollback (deadlock, serialisation), a lock timeout; 57014 is our statement timeout.
+        case "40", "55": return .transient("\(text) (\(code))")
         default:
             if code == "57014" { return .transient("\(text) (\(code))") }
             return .unavailable(code.isEmpty ? text : "\(text) (\(code))")
@@ -199,6 +268,7 @@ extension PostgresConnection {
 enum PostgresField {
     static let sqlState = Int32(UInt8(ascii: "C"))
     static let messagePrimary = Int32(UInt8(ascii: "M"))
+    static let constraintName = Int32(UInt8(ascii: "n"))
 }
 
 extension Duration {

@@ -11,6 +11,8 @@ struct PostgresStatements {
     var eventsInSeconds = false
     /// Whether the times of `calls` are whole seconds.
     var callsInSeconds = false
+    /// Whether `call_events` is partitioned by `inserted_at`, which then must not leave the partitions there are.
+    var eventsArePartitioned = false
 
     /// Finds out both.
     static let precision = """
@@ -25,7 +27,13 @@ struct PostgresStatements {
     }
 
     var insertEvents: String {
-        let (occurred, inserted) = (Self.time("d", eventsInSeconds), Self.time("e", eventsInSeconds))
+        let occurred = Self.time("d", eventsInSeconds)
+        var inserted = Self.time("e", eventsInSeconds)
+        if eventsArePartitioned {
+            inserted =
+                "greatest(localtimestamp - interval '\(PartitionPlan.lookBackDays) days', "
+                + "least(localtimestamp + interval '\(PartitionPlan.lookAheadDays) days', \(inserted)))"
+        }
         return """
             INSERT INTO call_events (call_id, event_type, payload, occurred_at, inserted_at, updated_at)
             SELECT a, b, c, \(occurred), \(inserted), \(inserted)

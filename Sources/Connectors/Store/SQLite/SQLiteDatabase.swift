@@ -1,6 +1,7 @@
 import CSQLite
 import Glibc
 import Protocols
+import Reactor
 
 /// A connection to a SQLite file and its prepared statements.
 ///
@@ -9,6 +10,16 @@ final class SQLiteDatabase {
     private let handle: OpaquePointer
     /// For error texts.
     let path: String
+
+    private let deadline = Deadline()
+
+    /// When the statement that runs is to end; read by SQLite's progress handler on the same thread.
+    private final class Deadline {
+        var instant: MonotonicInstant?
+    }
+
+    /// Steps of SQLite's virtual machine between two looks at the clock; some ten microseconds.
+    static let stepsBetweenLooks: Int32 = 2_000
 
     /// How long a statement waits for another process's lock.
     static let busyTimeoutMilliseconds: Int32 = 5_000
@@ -29,12 +40,22 @@ final class SQLiteDatabase {
         handle = opened
         sqlite3_extended_result_codes(handle, 1)
         sqlite3_busy_timeout(handle, Self.busyTimeoutMilliseconds)
+        sqlite3_progress_handler(
+            handle, Self.stepsBetweenLooks,
+            { raw in
+                guard let raw else { return 0 }
+                let deadline = Unmanaged<Deadline>.fromOpaque(raw).takeUnretainedValue()
+                return deadline.instant.map { MonotonicInstant.now() >= $0 ? 1 : 0 } ?? 0
+            }, Unmanaged.passUnretained(deadline).toOpaque())
     }
 
     deinit {
         // Statements hold the database; `close_v2` waits for the last of them.
         sqlite3_close_v2(handle)
     }
+
+    /// Statements end as `transient` errors when they run beyond `instant`; `nil`: as long as they take.
+    func interrupts(after instant: MonotonicInstant?) { deadline.instant = instant }
 
     /// Runs statements that give no rows.
     func execute(_ sql: String) throws(StoreError) {
@@ -63,13 +84,21 @@ final class SQLiteDatabase {
         sqlite3_errmsg(handle).map { String(cString: $0) } ?? "code \(code)"
     }
 
+    /// Begins to copy another database into this one; `nil`: see `lastError`.
+    func beginBackup(of other: SQLiteDatabase) -> OpaquePointer? {
+        sqlite3_backup_init(handle, "main", other.handle, "main")
+    }
+
+    /// What the last call on this connection had to say.
+    var lastError: StoreError { error(sqlite3_errcode(handle)) }
+
     /// What `code` means to the store.
     func error(_ code: Int32) -> StoreError {
         let text = "SQLite: \(Self.message(handle, code))"
         switch code & 0xFF {
         case SQLITE_CONSTRAINT, SQLITE_TOOBIG, SQLITE_MISMATCH, SQLITE_RANGE:
             return .data(code: "\(code)", text)
-        case SQLITE_BUSY, SQLITE_LOCKED: return .transient(text)
+        case SQLITE_BUSY, SQLITE_LOCKED, SQLITE_INTERRUPT: return .transient(text)
         default: return .unavailable("\(text) (\(path))")
         }
     }

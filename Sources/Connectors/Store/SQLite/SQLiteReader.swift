@@ -4,11 +4,13 @@ package import Reactor
 struct SQLiteReadOrder: Sendable {
     enum Question: Sendable {
         case calls(CallFilter)
-        case call(String)
+        case call(String, EventPage)
     }
 
     let number: UInt64
     let question: Question
+    /// Nobody waits for the answer after this.
+    let deadline: MonotonicInstant
     let mailbox: Mailbox<SQLiteReadAnswer>
 }
 
@@ -34,15 +36,19 @@ final class SQLiteReadWorker {
         let answer: SQLiteReadAnswer.Answer =
             switch order.question {
             case .calls(let filter):
-                .calls(attempt { reads throws(StoreError) in try reads.calls(filter) })
-            case .call(let callID):
-                .call(attempt { reads throws(StoreError) in try reads.call(id: callID) })
+                .calls(
+                    attempt(until: order.deadline) { reads throws(StoreError) in try reads.calls(filter) })
+            case .call(let callID, let page):
+                .call(
+                    attempt(until: order.deadline) { reads throws(StoreError) in
+                        try reads.call(id: callID, events: page)
+                    })
             }
         _ = order.mailbox.post(SQLiteReadAnswer(number: order.number, answer: answer))
     }
 
     private func attempt<T>(
-        _ body: (SQLiteReads) throws(StoreError) -> T
+        until deadline: MonotonicInstant, _ body: (SQLiteReads) throws(StoreError) -> T
     ) -> Result<T, StoreError> {
         do throws(StoreError) {
             let opened: SQLiteReads
@@ -52,8 +58,12 @@ final class SQLiteReadWorker {
                 opened = try SQLiteReads(SQLiteDatabase(path: path, forWriting: false))
             }
             reads = opened
+            opened.database.interrupts(after: deadline)
+            defer { opened.database.interrupts(after: nil) }
             return .success(try body(opened))
         } catch {
+            // A read that took too long says nothing against the file.
+            if case .transient = error { return .failure(error) }
             reads = nil
             return .failure(error)
         }
@@ -67,17 +77,22 @@ package final class SQLiteReader: StoreReader {
         case call((Result<StoredCallWithEvents?, StoreError>) -> Void)
     }
 
+    /// How much later than its deadline an answer may come, before it is given without the reading thread.
+    private static let grace: Duration = .milliseconds(250)
+
     private let store: SQLiteStore
     private let loop: Loop
     private let answers = Mailbox<SQLiteReadAnswer>(capacity: StoreReads.maximumWaiting * 2)
-    private var waiting: [UInt64: Waiting] = [:]
+    private let settings: StoreSettings
+    private var waiting: [UInt64: (entry: Waiting, timer: TimerID)] = [:]
     private var nextNumber: UInt64 = 0
     private var isStopped = false
 
     package private(set) var state = StoreState.connecting
 
-    package init(store: SQLiteStore, loop: Loop) {
+    package init(store: SQLiteStore, loop: Loop, settings: StoreSettings) {
         self.store = store
+        self.settings = settings
         self.loop = loop
     }
 
@@ -92,28 +107,45 @@ package final class SQLiteReader: StoreReader {
     }
 
     package func call(
-        id callID: String, completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void
+        id callID: String, events page: EventPage,
+        completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void
     ) {
-        ask(.call(callID), .call(completion))
+        ask(.call(callID, page), .call(completion))
     }
 
     package func stop() {
         isStopped = true
         let left = waiting.values
         waiting = [:]
-        for entry in left { refuse(entry, "the store is stopping") }
+        for (entry, timer) in left {
+            loop.cancel(timer)
+            refuse(entry, "the store is stopping")
+        }
     }
 
     private func ask(_ question: SQLiteReadOrder.Question, _ entry: Waiting) {
         let number = nextNumber
         nextNumber += 1
-        let order = SQLiteReadOrder(number: number, question: question, mailbox: answers)
+        let limit = limit(of: question)
+        let order = SQLiteReadOrder(
+            number: number, question: question, deadline: loop.now + limit, mailbox: answers)
         guard !isStopped, waiting.count < StoreReads.maximumWaiting, store.reads.post(order) else {
             // Never before the call returned, as the protocol says.
             loop.schedule(after: .zero) { self.refuse(entry, "too many reads are waiting") }
             return
         }
-        waiting[number] = entry
+        // The disk itself may stand still.
+        let timer = loop.schedule(after: limit + Self.grace) { [weak self] in
+            guard let (entry, _) = self?.waiting.removeValue(forKey: number) else { return }
+            self?.refuse(entry, "no answer to a read for \(limit)")
+        }
+        waiting[number] = (entry, timer)
+    }
+
+    private func limit(of question: SQLiteReadOrder.Question) -> Duration {
+        // A daemon that starts looks through what an earlier one left open; nobody waits for that.
+        if case .calls(let filter) = question, filter.openBefore != nil { return settings.statementTimeout }
+        return settings.readTimeout
     }
 
     private func refuse(_ entry: Waiting, _ reason: String) {
@@ -124,7 +156,8 @@ package final class SQLiteReader: StoreReader {
     }
 
     private func receive(_ answer: SQLiteReadAnswer) {
-        guard let entry = waiting.removeValue(forKey: answer.number) else { return }
+        guard let (entry, timer) = waiting.removeValue(forKey: answer.number) else { return }
+        loop.cancel(timer)
         switch (answer.answer, entry) {
         case (.calls(let result), .calls(let completion)):
             note(result)

@@ -3,56 +3,68 @@ import Protocols
 
 /// The reads of the API on a connection of their own (WAL: never behind the writer).
 final class SQLiteReads {
-    private let listCalls: SQLiteStatement
-    private let findCall: SQLiteStatement
-    private let listEvents: SQLiteStatement
+    /// Statements kept for the next question of the same form.
+    static let maximumStatements = 32
 
-    private static let callColumns = """
-        id, call_id, direction, caller_number, callee_number, status, started_at, answered_at, ended_at,
-        inserted_at, updated_at, bitrix_call_id, outcome, hangup_cause, pbx, ended_estimated
-        """
+    let database: SQLiteDatabase
+    private let findCall: SQLiteStatement
+    /// Lists by their text.
+    private var lists: [String: SQLiteStatement] = [:]
 
     init(_ database: SQLiteDatabase) throws(StoreError) {
-        listCalls = try database.prepare(
-            """
-            SELECT \(Self.callColumns) FROM calls
-            WHERE outcome IS NOT 'merged' AND (?1 IS NULL OR status = ?1) AND (?2 IS NULL OR direction = ?2)
-                AND (?4 IS NULL OR (status IN ('ringing', 'answered') AND inserted_at < ?4))
-            ORDER BY started_at DESC, id LIMIT ?3
-            """)
-        findCall = try database.prepare("SELECT \(Self.callColumns) FROM calls WHERE call_id = ?1")
-        listEvents = try database.prepare(
-            """
-            SELECT id, call_id, event_type, payload, occurred_at, inserted_at, updated_at FROM call_events
-            WHERE call_id = ?1 ORDER BY occurred_at, id LIMIT \(StoreReads.maximumEvents)
-            """)
+        self.database = database
+        findCall = try database.prepare("SELECT \(CallListQuery.columns) FROM calls WHERE call_id = ?1")
+    }
+
+    private func statement(_ sql: String) throws(StoreError) -> SQLiteStatement {
+        if let kept = lists[sql] { return kept }
+        if lists.count >= Self.maximumStatements { lists.removeAll() }
+        let made = try database.prepare(sql)
+        lists[sql] = made
+        return made
     }
 
     func calls(_ filter: CallFilter) throws(StoreError) -> [StoredCall] {
-        listCalls.bind(1, copying: filter.status)
-        listCalls.bind(2, copying: filter.direction)
-        listCalls.bind(3, Int64(filter.boundedLimit))
-        listCalls.bind(4, filter.openBefore?.microseconds)
+        let query = CallListQuery(filter, .sqlite)
+        let list = try statement(query.sql)
+        for (index, value) in query.values.enumerated() {
+            switch value {
+            case .text(let text): list.bind(Int32(index + 1), copying: text)
+            case .number(let number): list.bind(Int32(index + 1), number)
+            case .time(let time): list.bind(Int32(index + 1), time.microseconds)
+            case .id(let id): list.bind(Int32(index + 1), copying: id.string)
+            }
+        }
         var calls: [StoredCall] = []
-        while try listCalls.step() { calls.append(Self.call(listCalls)) }
+        while try list.step() { calls.append(Self.call(list)) }
         return calls
     }
 
-    func call(id callID: String) throws(StoreError) -> StoredCallWithEvents? {
+    func call(id callID: String, events page: EventPage) throws(StoreError) -> StoredCallWithEvents? {
         findCall.bind(1, copying: callID)
         guard try findCall.step() else { return nil }
         let call = Self.call(findCall)
         findCall.reset()
-        listEvents.bind(1, copying: callID)
+        let after = page.after == nil ? "" : "AND (occurred_at, id) > (?3, ?4)"
+        let list = try statement(
+            """
+            SELECT id, call_id, event_type, payload, occurred_at, inserted_at, updated_at FROM call_events
+            WHERE call_id = ?1 \(after) ORDER BY occurred_at, id LIMIT ?2
+            """)
+        list.bind(1, copying: callID)
+        list.bind(2, Int64(page.limit))
+        if let after = page.after {
+            list.bind(3, after.occurredAt.microseconds)
+            list.bind(4, after.id)
+        }
         var events: [StoredEvent] = []
-        while try listEvents.step() {
+        while try list.step() {
             events.append(
                 StoredEvent(
-                    id: listEvents.integer(0) ?? 0, callID: listEvents.string(1) ?? "",
-                    eventType: listEvents.string(2) ?? "", payload: listEvents.bytes(3),
-                    occurredAt: listEvents.timestamp(4) ?? .zero,
-                    insertedAt: listEvents.timestamp(5) ?? .zero,
-                    updatedAt: listEvents.timestamp(6) ?? .zero))
+                    id: list.integer(0) ?? 0, callID: list.string(1) ?? "",
+                    eventType: list.string(2) ?? "", payload: list.bytes(3),
+                    occurredAt: list.timestamp(4) ?? .zero, insertedAt: list.timestamp(5) ?? .zero,
+                    updatedAt: list.timestamp(6) ?? .zero))
         }
         return StoredCallWithEvents(call: call, events: events)
     }

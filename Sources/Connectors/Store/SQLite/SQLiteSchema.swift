@@ -23,7 +23,11 @@ enum SQLiteSchema {
         if stat(database.path, &status) == 0, Int(status.st_size) > maximumCheckedBytes { return }
         let verdict = try database.text("PRAGMA quick_check(1)") ?? "no answer"
         guard verdict == "ok" else {
-            throw .unavailable("SQLite file \(database.path) is damaged: \(verdict)")
+            throw .unavailable(
+                """
+                SQLite file \(database.path) is damaged, so nothing is written to it: \(verdict). Put a backup in its \
+                place, or save what can be read: sqlite3 \(database.path) .recover | sqlite3 NEW
+                """)
         }
     }
 

@@ -15,7 +15,9 @@ package final class SQLiteStore: Sendable {
     private let readerThread: LoopThread
 
     /// Starts both threads; the file is opened, checked and migrated on the writing one.
-    package init(path: String, settings: StoreSettings, logger: Logger) throws(ReactorError) {
+    package init(
+        path: String, settings: StoreSettings, metrics: Metrics, logger: Logger
+    ) throws(ReactorError) {
         let (writes, reads) = (writes, reads)
         var configuration = LoopConfiguration()
         // These loops serve mailboxes only.
@@ -23,7 +25,8 @@ package final class SQLiteStore: Sendable {
         configuration.receiveBufferCount = 1
         configuration.name = "sqlite-write"
         writerThread = try LoopThread.start(configuration) { loop in
-            let worker = SQLiteWorker(loop: loop, path: path, settings: settings, logger: logger)
+            let worker = SQLiteWorker(
+                loop: loop, path: path, settings: settings, metrics: metrics, logger: logger)
             loop.attach(writes) { worker.handle($0) }
             worker.open()
         }
@@ -62,8 +65,10 @@ private final class SQLiteWorker {
     private let loop: Loop
     private let path: String
     private let settings: StoreSettings
+    private let metrics: Metrics
     private let logger: Logger
     private var insert: SQLiteBatchInsert?
+    private var retention: SQLiteRetention?
     private var state = StoreState.connecting
     private var backoff: Backoff
     /// Whether rows were written since the file was opened.
@@ -72,10 +77,11 @@ private final class SQLiteWorker {
     private var fruitless: String?
     private var subscribers: [Mailbox<SQLiteAnswer>] = []
 
-    init(loop: Loop, path: String, settings: StoreSettings, logger: Logger) {
+    init(loop: Loop, path: String, settings: StoreSettings, metrics: Metrics, logger: Logger) {
         self.loop = loop
         self.path = path
         self.settings = settings
+        self.metrics = metrics
         self.logger = logger
         backoff = Backoff(initial: settings.reconnectInitial, maximum: settings.reconnectMaximum)
     }
@@ -84,6 +90,10 @@ private final class SQLiteWorker {
         do throws(StoreError) {
             let database = try SQLiteSchema.open(path: path, settings: settings)
             insert = try SQLiteBatchInsert(database, pbxNames: settings.pbxNames)
+            retention = try settings.eventRetentionDays.map { days throws(StoreError) in
+                try SQLiteRetention(database, days: days)
+            }
+            sweep()
             hasWritten = false
             change(to: .connected(serverVersion: SQLiteSchema.version))
         } catch {
@@ -94,6 +104,7 @@ private final class SQLiteWorker {
     private func fail(_ error: StoreError) {
         let wasOpen = insert != nil
         insert = nil
+        retention = nil
         change(to: .failing(reason: error.description))
         fruitless = wasOpen && !hasWritten ? error.description : nil
         loop.schedule(after: backoff.next()) { [weak self] in self?.open() }
@@ -109,6 +120,26 @@ private final class SQLiteWorker {
         case .write(let batch, let mailbox):
             // The mailbox holds more than a writer may have on the way, so this is never refused.
             _ = mailbox.post(.done(batch, write(batch.value)))
+        }
+    }
+
+    /// Removes old events, a few at a time between batches.
+    private func sweep() {
+        guard let retention else { return }
+        do throws(StoreError) {
+            let step = try retention.step(now: WallClock.now())
+            metrics.add(.storeEventsExpired, step.deleted)
+            // Of this file only: one that is opened anew begins its own.
+            loop.schedule(after: step.isDone ? settings.upkeepInterval : SQLiteRetention.pause) {
+                [weak self] in
+                if self?.retention === retention { self?.sweep() }
+            }
+        } catch {
+            metrics.add(.storeUpkeepErrors)
+            logger.warning("store: old events cannot be removed: \(error)")
+            loop.schedule(after: settings.upkeepRetry) { [weak self] in
+                if self?.retention === retention { self?.sweep() }
+            }
         }
     }
 
