@@ -35,6 +35,14 @@ let package = Package(
             ],
             swiftSettings: settings),
         .executableTarget(
+            name: "reactor-bench",
+            dependencies: [
+                "CAllocations",
+                .product(name: "Reactor", package: "callflow-fast"),
+                .product(name: "Protocols", package: "callflow-fast"),
+            ],
+            swiftSettings: settings),
+        .executableTarget(
             name: "store-bench",
             dependencies: [
                 "CAllocations",

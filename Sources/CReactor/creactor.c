@@ -301,6 +301,12 @@ uint64_t creactor_monotonic_nanoseconds(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+void creactor_sleep(uint64_t nanoseconds) {
+    struct timespec time = {.tv_sec = (time_t)(nanoseconds / 1000000000u),
+                            .tv_nsec = (long)(nanoseconds % 1000000000u)};
+    nanosleep(&time, NULL);
+}
+
 int creactor_pin_to_core(int core) {
     if (core < 0 || core >= CPU_SETSIZE) return -EINVAL;
     cpu_set_t set;

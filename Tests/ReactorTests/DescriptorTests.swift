@@ -86,12 +86,6 @@ struct DescriptorTests {
             }
         }
     }
-
-    @Test("an idle connection costs at most 512 bytes of our memory")
-    func idleCost() {
-        #expect(MemoryLayout<ConnectionSlot>.stride <= 512)
-        print("bytes per idle connection: \(MemoryLayout<ConnectionSlot>.stride)")
-    }
 }
 
 /// Connections that end in every way, on one loop that is stopped and one that is just dropped.
@@ -143,32 +137,4 @@ private func setLimit(_ value: Int) {
     getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     limit.rlim_cur = rlim_t(value)
     #expect(setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
-}
-
-/// Raw connections to a loopback port.
-private final class Dialer {
-    private var sockets: [Int32] = []
-
-    init(_ port: UInt16, count: Int) {
-        for _ in 0..<count {
-            let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-            var address = sockaddr_in()
-            address.sin_family = sa_family_t(AF_INET)
-            address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-            address.sin_port = port.bigEndian
-            withUnsafePointer(to: &address) { pointer in
-                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                    #expect(connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0)
-                }
-            }
-            sockets.append(fd)
-        }
-    }
-
-    func hangUp() {
-        for fd in sockets { close(fd) }
-        sockets = []
-    }
-
-    deinit { hangUp() }
 }

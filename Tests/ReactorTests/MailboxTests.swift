@@ -150,36 +150,12 @@ extension ReactorSuites {
             #expect(driver.name == (Drivers.present.contains(.ioURing) ? "io_uring" : "epoll"))
             #expect(driver.reason.isEmpty == false)
             #expect(driver.features.isEmpty == false)
-            let withoutRing = try Bench(.auto) { $0.withoutFeatures = ["buffer ring"] }
+            let withoutRing = try Bench(.auto) { $0.ioURingFeatures.remove(.bufferRing) }
             #expect(withoutRing.loop.driver.name == "epoll")
             #expect(withoutRing.loop.driver.reason.contains("io_uring"))
             #expect(throws: ReactorError.self) {
-                try Bench(.ioURing) { $0.withoutFeatures = ["buffer ring"] }
+                try Bench(.ioURing) { $0.ioURingFeatures.remove(.bufferRing) }
             }
-        }
-
-        @Test(
-            "each io_uring feature can be missing",
-            arguments: [
-                ["DEFER_TASKRUN"], ["SINGLE_ISSUER"], ["SINGLE_ISSUER", "COOP_TASKRUN"], ["multishot accept"],
-                ["multishot receive"],
-                ["SINGLE_ISSUER", "DEFER_TASKRUN", "COOP_TASKRUN", "multishot accept", "multishot receive"],
-            ])
-        func fallbacks(_ without: [String]) throws {
-            guard Drivers.present.contains(.ioURing) else { return }
-            let bench = try Bench(.ioURing) { $0.withoutFeatures = Set(without) }
-            for name in without { #expect(bench.loop.driver.features.contains(name) == false) }
-            let listener = try bench.listen { _ in TransferTests.echo() }
-            let data = pattern(60_000)
-            let clients = (0..<10).map { _ in Probe() }
-            for client in clients {
-                client.onOpened = { $0.send(data) }
-                bench.connect(listener, client)
-            }
-            bench.run { clients.allSatisfy { $0.bytes.count == data.count } }
-            #expect(clients.allSatisfy { $0.bytes == data })
-            for client in clients { client.connection?.close() }
-            bench.run { clients.allSatisfy(\.isClosed) && bench.loop.counters.openConnections == 0 }
         }
     }
 }

@@ -103,6 +103,8 @@ int creactor_eventfd_drain(int fd);
 
 // CLOCK_MONOTONIC in nanoseconds.
 uint64_t creactor_monotonic_nanoseconds(void);
+// Sleeps for about so long; a signal ends it early.
+void creactor_sleep(uint64_t nanoseconds);
 // Pins the calling thread; -EINVAL when the process may not use that core.
 int creactor_pin_to_core(int core);
 // Names the calling thread; cut to 15 bytes.

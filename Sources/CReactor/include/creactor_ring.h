@@ -12,20 +12,36 @@
 
 struct creactor_ring;
 
-// What of io_uring is in use.
-#define CREACTOR_RING_SINGLE_ISSUER (1u << 0)  // Linux 6.0
+// What of io_uring is in use, with the first Linux that has it.
+#define CREACTOR_RING_SINGLE_ISSUER (1u << 0)  // 6.0
 #define CREACTOR_RING_DEFER_TASKRUN (1u << 1)  // 6.1: completions are made in the wait, not by interrupting
 #define CREACTOR_RING_COOP_TASKRUN (1u << 2)  // 5.19: no interrupt to the thread for each completion
 #define CREACTOR_RING_MULTISHOT_ACCEPT (1u << 3)  // 5.19
 #define CREACTOR_RING_MULTISHOT_RECEIVE (1u << 4)  // 6.0
 #define CREACTOR_RING_BUFFER_RING (1u << 5)  // 5.19; without it there is no ring
+#define CREACTOR_RING_REGISTERED_RING (1u << 6)  // 5.18: no look-up of the ring's descriptor in each wait
+#define CREACTOR_RING_INCREMENTAL (1u << 7)  // 6.12: receives fill a buffer one behind another
+#define CREACTOR_RING_MINIMUM_WAIT (1u << 8)  // 6.12: a wait that gathers completions for a while
 
-// Makes a ring with `buffer_count` (a power of two) receive buffers of `buffer_bytes` each.
+struct creactor_ring_options {
+    // Receive buffers: a power of two, and bytes of each. Incremental buffers are four times as large and a
+    // quarter as many.
+    uint32_t buffer_count;
+    uint32_t buffer_bytes;
+    // The CREACTOR_RING_ features that may be tried.
+    uint32_t allowed;
+    // Sizes of the submission and completion queues, powers of two; 0 for the usual ones.
+    uint32_t submission_entries;
+    uint32_t completion_entries;
+};
+
+// Makes a ring with its receive buffers. The first eighth of them is handed to the kernel at once, the rest as
+// load asks for it.
 //
-// `allowed` limits the features tried; `features` gets those in use. On failure the result is a negative errno
-// and `failed_call` names the call.
-int creactor_ring_create(uint32_t buffer_count, uint32_t buffer_bytes, uint32_t allowed,
-                         struct creactor_ring **out, uint32_t *features, const char **failed_call);
+// `features` gets the features in use. On failure the result is a negative errno and `failed_call` names the
+// call.
+int creactor_ring_create(const struct creactor_ring_options *options, struct creactor_ring **out,
+                         uint32_t *features, const char **failed_call);
 void creactor_ring_destroy(struct creactor_ring *ring);
 
 // Each gives 0, or -EBUSY when the kernel takes no submissions at the moment.
@@ -36,6 +52,8 @@ int creactor_ring_prepare_send(struct creactor_ring *ring, int fd, const void *b
                                uint64_t user_data);
 // One answer; CREACTOR_READABLE and CREACTOR_WRITABLE of creactor.h.
 int creactor_ring_prepare_poll(struct creactor_ring *ring, int fd, uint32_t events, uint64_t user_data);
+// An answer for each time that something is written to the eventfd, which need not be read (edge-triggered).
+int creactor_ring_prepare_wake(struct creactor_ring *ring, int eventfd, uint64_t user_data);
 // Cancels what was prepared with `target`; succeeds silently, fails with a completion of `user_data`.
 int creactor_ring_prepare_cancel(struct creactor_ring *ring, uint64_t target, uint64_t user_data);
 // Closes after what was prepared before, so that a queued submission never meets another file of this number.
@@ -43,8 +61,10 @@ int creactor_ring_prepare_close(struct creactor_ring *ring, int fd, uint64_t use
 
 struct creactor_completion {
     uint64_t user_data;
+    // The bytes received, inside a receive buffer; NULL when there are none.
+    void *bytes;
     int32_t result;
-    // The buffer that the bytes are in, or -1.
+    // The receive buffer to give back once the bytes are not needed any more, or -1: none, or one that more goes into.
     int32_t buffer;
     // More completions of the same submission will follow.
     bool more;
@@ -52,17 +72,20 @@ struct creactor_completion {
 
 // Submits, waits for at least one completion or `nanoseconds` (UINT64_MAX: for ever, 0: not at all), and
 // gives up to `capacity` completions. An interrupted wait gives 0.
-int creactor_ring_wait(struct creactor_ring *ring, uint64_t nanoseconds, struct creactor_completion *out,
-                       int capacity);
+//
+// `gather` nanoseconds, 0 for none, are waited in any case, so that more comes together, unless very many
+// completions are there before.
+int creactor_ring_wait(struct creactor_ring *ring, uint64_t nanoseconds, uint64_t gather,
+                       struct creactor_completion *out, int capacity);
 
-// The bytes of a receive buffer.
-void *creactor_ring_buffer(const struct creactor_ring *ring, int32_t buffer);
 // Gives a buffer back; the kernel sees it after `creactor_ring_commit_buffers`, one store for the batch.
 void creactor_ring_recycle(struct creactor_ring *ring, int32_t buffer);
 void creactor_ring_commit_buffers(struct creactor_ring *ring);
 
 // io_uring_enter(2) calls so far.
 uint64_t creactor_ring_system_calls(const struct creactor_ring *ring);
+// Bytes of receive buffers handed to the kernel so far.
+uint64_t creactor_ring_buffer_bytes(const struct creactor_ring *ring);
 // The events of a poll completion as CREACTOR_ flags.
 uint32_t creactor_ring_poll_events(int32_t result);
 

@@ -43,6 +43,8 @@ package final class HTTPServer {
         on address: SocketAddress, tls: TLSServerContext? = nil, reusePort: Bool = false
     ) throws(ReactorError) -> SocketAddress {
         var options = ListenOptions()
+        // Somebody waits for each answer.
+        options.isUrgent = true
         options.tls = tls
         options.reusePort = reusePort
         options.sendQueueLimit = limits.maximumSendQueueBytes

@@ -53,6 +53,8 @@ struct ConnectionSlot {
         static let closeDelivered = Flags(rawValue: 1 << 10)
         /// A handler of this connection is on the stack.
         static let inCallback = Flags(rawValue: 1 << 11)
+        /// Somebody waits for the answer to each input.
+        static let urgent = Flags(rawValue: 1 << 12)
 
         // The drivers' own.
 

@@ -10,9 +10,15 @@ protocol Driver: AnyObject {
     /// The loop that it works for; called once, right after both are made.
     func bind(to loop: Loop)
 
+    /// Hears of the loop's own eventfd from now on, which is not read; each write makes `Loop.wasWoken`.
+    func addWaker(_ fd: Int32)
+
     /// Submits what is pending, waits until something happens or `deadline` (nil: for ever; in the past: not
     /// at all), and hands out a bounded number of events.
-    func wait(until deadline: MonotonicInstant?)
+    ///
+    /// - Parameter gathering: What happens before this time is handed out together, when the kernel can; nil
+    ///   for at once.
+    func wait(until deadline: MonotonicInstant?, gathering: MonotonicInstant?)
 
     /// Starts accepting on the listener's descriptor.
     func startAccepting(_ index: Int)
@@ -60,6 +66,8 @@ struct UserData {
         case send
         case watch
         case cancel
+        case wake
+        case close
     }
 
     let rawValue: UInt64

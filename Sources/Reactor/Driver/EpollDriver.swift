@@ -51,7 +51,21 @@ final class EpollDriver: Driver {
 
     // MARK: Waiting
 
-    func wait(until deadline: MonotonicInstant?) {
+    func addWaker(_ fd: Int32) {
+        // Edge-triggered, so that it need not be read: epoll(7) reports each write anew.
+        let userData = UserData(.wake, slot: 0, generation: 0)
+        let result = creactor_epoll_add(epoll, fd, CREACTOR_READABLE | CREACTOR_EDGE, userData.rawValue)
+        precondition(result == 0, "epoll takes no eventfd")
+    }
+
+    func wait(until deadline: MonotonicInstant?, gathering: MonotonicInstant?) {
+        if let gathering, readable.isEmpty {
+            let now = MonotonicInstant.now()
+            if gathering > now {
+                creactor_sleep(gathering.nanoseconds - now.nanoseconds)
+                loop.counters.systemCalls += 1
+            }
+        }
         let count = Int(
             creactor_epoll_wait(epoll, events, Int32(EpollDriver.maximumEvents), timeout(deadline)))
         loop.counters.systemCalls += 1
@@ -72,8 +86,8 @@ final class EpollDriver: Driver {
         let now = MonotonicInstant.now()
         guard deadline > now else { return 0 }
         // Rounded up: waking early would only mean waiting again.
-        let milliseconds = (deadline.nanoseconds - now.nanoseconds + 999_999) / 1_000_000
-        return Int32(clamping: milliseconds)
+        let nanoseconds = deadline.nanoseconds - now.nanoseconds
+        return Int32(clamping: nanoseconds / 1_000_000 + (nanoseconds % 1_000_000 > 0 ? 1 : 0))
     }
 
     private func dispatch(_ userData: UserData, _ events: UInt32) {
@@ -86,7 +100,8 @@ final class EpollDriver: Driver {
                 readable: failed || events & CREACTOR_READABLE != 0,
                 writable: failed || events & CREACTOR_WRITABLE != 0)
         case .listener: accept(userData)
-        case .none, .send, .cancel: loop.counters.staleCompletions += 1
+        case .wake: loop.wasWoken()
+        case .none, .send, .cancel, .close: loop.counters.staleCompletions += 1
         }
     }
 

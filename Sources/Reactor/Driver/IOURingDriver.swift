@@ -11,6 +11,8 @@ final class IOURingDriver: Driver {
     static let maximumCompletionsPerTick: Int32 = 1024
 
     let choice: DriverChoice
+    /// What of io_uring is in use.
+    let features: IOURingFeatures
     private let ring: OpaquePointer
     private let completions: UnsafeMutablePointer<creactor_completion>
     private var acceptsMultishot: Bool
@@ -20,6 +22,8 @@ final class IOURingDriver: Driver {
     /// Operations on connections that the kernel still has.
     private var outstanding = 0
     private var isShuttingDown = false
+    /// The loop's eventfd.
+    private var waker: Int32 = -1
     /// The loop owns its driver, so it outlives it.
     private unowned(unsafe) var owner: Loop?
 
@@ -29,46 +33,37 @@ final class IOURingDriver: Driver {
     }
 
     /// - Parameters:
-    ///   - without: Names of features not to use, as `DriverChoice.features` spells them.
+    ///   - configuration: Sizes, and the features that may be tried.
     ///   - reason: Why io_uring, for the log.
     /// - Throws: `ReactorError.ioURingUnavailable` saying what the kernel refused.
-    init(
-        bufferBytes: Int, bufferCount: Int, without: Set<String>, reason: String
-    ) throws(ReactorError) {
-        var allowed: UInt32 = 0
-        for (name, bit) in IOURingDriver.features where without.contains(name) == false { allowed |= bit }
+    init(_ configuration: LoopConfiguration, reason: String) throws(ReactorError) {
+        var options = creactor_ring_options()
+        options.buffer_count = UInt32(
+            clamping: min(configuration.receiveBufferCount, 32768).roundedUpToPowerOfTwo)
+        options.buffer_bytes = UInt32(clamping: configuration.receiveBufferBytes)
+        options.allowed = configuration.ioURingFeatures.rawValue
+        options.submission_entries = configuration.submissionEntries
+        options.completion_entries = configuration.completionEntries
         var ring: OpaquePointer?
-        var features: UInt32 = 0
+        var bits: UInt32 = 0
         var failedCall: UnsafePointer<CChar>?
-        let count = UInt32(clamping: min(bufferCount, 32768).roundedUpToPowerOfTwo)
-        let result = creactor_ring_create(
-            count, UInt32(clamping: bufferBytes), allowed, &ring, &features, &failedCall)
+        let result = creactor_ring_create(&options, &ring, &bits, &failedCall)
         guard result == 0, let ring else {
             throw .ioURingUnavailable(
                 IOURingDriver.explain(result, failedCall.map { String(cString: $0) } ?? ""))
         }
         self.ring = ring
         completions = .allocate(capacity: Int(IOURingDriver.maximumCompletionsPerTick))
-        acceptsMultishot = features & CREACTOR_RING_MULTISHOT_ACCEPT != 0
-        receivesMultishot = features & CREACTOR_RING_MULTISHOT_RECEIVE != 0
-        choice = DriverChoice(
-            name: "io_uring", reason: reason,
-            features: IOURingDriver.features.filter { features & $0.bit != 0 }.map(\.name))
+        features = IOURingFeatures(rawValue: bits)
+        acceptsMultishot = features.contains(.multishotAccept)
+        receivesMultishot = features.contains(.multishotReceive)
+        choice = DriverChoice(name: "io_uring", reason: reason, features: features.names)
     }
 
     deinit {
         creactor_ring_destroy(ring)
         completions.deallocate()
     }
-
-    private static let features: [(name: String, bit: UInt32)] = [
-        ("SINGLE_ISSUER", CREACTOR_RING_SINGLE_ISSUER),
-        ("DEFER_TASKRUN", CREACTOR_RING_DEFER_TASKRUN),
-        ("COOP_TASKRUN", CREACTOR_RING_COOP_TASKRUN),
-        ("multishot accept", CREACTOR_RING_MULTISHOT_ACCEPT),
-        ("multishot receive", CREACTOR_RING_MULTISHOT_RECEIVE),
-        ("buffer ring", CREACTOR_RING_BUFFER_RING),
-    ]
 
     private static func explain(_ result: Int32, _ call: String) -> String {
         let text = "\(call): \(errorText(-result))"
@@ -85,24 +80,32 @@ final class IOURingDriver: Driver {
 
     // MARK: Waiting
 
-    func wait(until deadline: MonotonicInstant?) {
+    func addWaker(_ fd: Int32) {
+        waker = fd
+        submit(creactor_ring_prepare_wake(ring, fd, UserData(.wake, slot: 0, generation: 0).rawValue))
+    }
+
+    func wait(until deadline: MonotonicInstant?, gathering: MonotonicInstant?) {
         var nanoseconds = UInt64.max
-        if let deadline {
-            let now = MonotonicInstant.now()
-            nanoseconds = deadline > now ? deadline.nanoseconds - now.nanoseconds : 0
+        var gather: UInt64 = 0
+        if deadline != nil || gathering != nil {
+            let now = MonotonicInstant.now().nanoseconds
+            if let deadline { nanoseconds = deadline.nanoseconds > now ? deadline.nanoseconds - now : 0 }
+            if let gathering { gather = gathering.nanoseconds > now ? gathering.nanoseconds - now : 0 }
         }
-        let count = take(nanoseconds)
+        let count = take(nanoseconds, gather: gather)
         loop.refreshNow()
         for index in 0..<count { dispatch(completions[index]) }
         // One store tells the kernel of all buffers of the batch; only then is arming again of use.
         creactor_ring_commit_buffers(ring)
+        loop.counters.receiveBufferBytes = creactor_ring_buffer_bytes(ring)
         rearm()
     }
 
-    private func take(_ nanoseconds: UInt64) -> Int {
+    private func take(_ nanoseconds: UInt64, gather: UInt64) -> Int {
         let before = creactor_ring_system_calls(ring)
         let count = creactor_ring_wait(
-            ring, nanoseconds, completions, IOURingDriver.maximumCompletionsPerTick)
+            ring, nanoseconds, gather, completions, IOURingDriver.maximumCompletionsPerTick)
         loop.counters.systemCalls += creactor_ring_system_calls(ring) - before
         precondition(count >= 0, "io_uring_enter failed")
         return Int(count)
@@ -115,9 +118,17 @@ final class IOURingDriver: Driver {
         case .send: sent(userData, completion)
         case .watch: polled(userData, completion)
         case .listener: accepted(userData, completion)
-        case .cancel: break  // only failures answer: what was to be cancelled had ended
+        case .wake: woken(completion)
+        case .cancel: notCancelled(userData)
+        case .close: break  // only failures answer: the descriptor is gone all the same
         case .none: loop.counters.staleCompletions += 1
         }
+    }
+
+    private func woken(_ completion: creactor_completion) {
+        // Ends only for want of memory; a write in between is found by arming again.
+        if completion.more == false { addWaker(waker) }
+        loop.wasWoken()
     }
 
     /// The shim submits early when its queue is full; what it cannot place even then is lost, and so is the loop.
@@ -161,7 +172,19 @@ final class IOURingDriver: Driver {
         guard slot.pointee.flags.contains(.receiveCancelling) == false else { return }
         slot.pointee.flags.insert(.receiveCancelling)
         let target = UserData(.receive, slot: index, generation: slot.pointee.generation)
-        submit(creactor_ring_prepare_cancel(ring, target.rawValue, UserData.cancel.rawValue))
+        let answer = UserData(.cancel, slot: index, generation: slot.pointee.generation)
+        submit(creactor_ring_prepare_cancel(ring, target.rawValue, answer.rawValue))
+    }
+
+    /// A cancellation found nothing, or came at a moment when it could not take hold: then it is made again.
+    private func notCancelled(_ userData: UserData) {
+        guard userData.generation != 0, userData.slot < loop.slots.initialised else { return }
+        let slot = loop.slots.base + userData.slot
+        guard slot.pointee.generation == userData.generation else { return }
+        guard slot.pointee.flags.contains(.receiveCancelling) else { return }
+        slot.pointee.flags.remove(.receiveCancelling)
+        guard slot.pointee.flags.contains(.receiveArmed), isShuttingDown == false else { return }
+        if slot.pointee.fd < 0 || wantsInput(slot) == false { cancelReceive(userData.slot) }
     }
 
     private func received(_ userData: UserData, _ completion: creactor_completion) {
@@ -186,10 +209,8 @@ final class IOURingDriver: Driver {
 
     private func handle(_ index: Int, _ completion: creactor_completion) {
         let result = completion.result
-        if result > 0, completion.buffer >= 0 {
-            let bytes = UnsafeRawBufferPointer(
-                start: creactor_ring_buffer(ring, completion.buffer), count: Int(result))
-            loop.didReceive(index, bytes)
+        if result > 0, let bytes = completion.bytes {
+            loop.didReceive(index, UnsafeRawBufferPointer(start: bytes, count: Int(result)))
         } else if result == 0 {
             loop.didReceiveEnd(index)
         } else if result == -ENOBUFS {
@@ -275,7 +296,7 @@ final class IOURingDriver: Driver {
             let target = UserData(.send, slot: index, generation: slot.pointee.generation)
             submit(creactor_ring_prepare_cancel(ring, target.rawValue, UserData.cancel.rawValue))
         }
-        submit(creactor_ring_prepare_close(ring, slot.pointee.fd, UserData.cancel.rawValue))
+        submit(creactor_ring_prepare_close(ring, slot.pointee.fd, UserData.close.rawValue))
         slot.pointee.fd = -1
     }
 
@@ -283,14 +304,14 @@ final class IOURingDriver: Driver {
         isShuttingDown = true
         // Sends still read from our memory until they have ended; cancelled ones end in the next wait.
         for _ in 0..<100 {
-            let count = take(outstanding > 0 ? 10_000_000 : 0)
+            let count = take(outstanding > 0 ? 10_000_000 : 0, gather: 0)
             for index in 0..<count {
                 let userData = UserData(rawValue: completions[index].user_data)
                 switch userData.kind {
                 case .receive: received(userData, completions[index])
                 case .send: sent(userData, completions[index])
                 case .listener where completions[index].result >= 0: creactor_close(completions[index].result)
-                case .listener, .watch, .cancel, .none: break
+                case .listener, .watch, .wake, .cancel, .close, .none: break
                 }
             }
             if outstanding == 0 { break }
@@ -318,7 +339,7 @@ final class IOURingDriver: Driver {
         // The cancellation takes effect with the next wait; the peers shall be refused from now on.
         creactor_shutdown_listener(loop.listeners[index].fd)
         loop.counters.systemCalls += 1
-        submit(creactor_ring_prepare_close(ring, loop.listeners[index].fd, UserData.cancel.rawValue))
+        submit(creactor_ring_prepare_close(ring, loop.listeners[index].fd, UserData.close.rawValue))
         loop.listeners[index].fd = -1
     }
 
@@ -392,6 +413,7 @@ final class IOURingDriver: Driver {
 extension UserData {
     /// For operations whose success is not reported and whose failure means nothing.
     fileprivate static let cancel = UserData(.cancel, slot: 0, generation: 0)
+    fileprivate static let close = UserData(.close, slot: 0, generation: 0)
 }
 
 extension Int {

@@ -42,8 +42,10 @@ extension Loop {
     ) throws(ReactorError) -> SocketAddress {
         try checked(creactor_set_reuse_address(fd), "setsockopt(SO_REUSEADDR)")
         if options.reusePort { try checked(creactor_set_reuse_port(fd), "setsockopt(SO_REUSEPORT)") }
+        // Accepted sockets inherit this, which saves a call for each (tcp(7) says nothing of it; Linux copies it).
+        try checked(creactor_set_no_delay(fd), "setsockopt(TCP_NODELAY)")
         if let bytes = options.socketBufferBytes {
-            // Accepted sockets inherit both.
+            // And both of these.
             creactor_set_receive_buffer(fd, Int32(clamping: bytes))
             creactor_set_send_buffer(fd, Int32(clamping: bytes))
         }
@@ -74,10 +76,13 @@ extension Loop {
             return
         }
         counters.accepts += 1
-        creactor_set_no_delay(fd)
         let options = listeners[index].options
         let state = slots.base + slot
         state.pointee.fd = fd
+        if options.isUrgent {
+            state.pointee.flags.insert(.urgent)
+            pacing.wasUrgent(now)
+        }
         state.pointee.sendLimit = Int32(clamping: options.sendQueueLimit)
         state.pointee.maximumCarry = Int32(clamping: options.maximumCarryBytes)
         state.pointee.lingerMilliseconds = milliseconds(options.lingerTimeout)

@@ -6,6 +6,7 @@ extension Loop {
         counters.receives += 1
         counters.bytesIn += UInt64(bytes.count)
         let state = slots.base + slot
+        if state.pointee.flags.contains(.urgent) { pacing.wasUrgent(now) }
         switch state.pointee.phase {
         case .handshaking, .open:
             if let tls = state.pointee.tls {

@@ -30,6 +30,8 @@ public final class Loop {
     var firstFreeWatch: Int32 = -1
     var nextIdentity: UInt32 = 1
 
+    var pacing: Pacing
+
     /// Connections with something to send at the end of this tick.
     var dirty: [UInt32] = []
     private var dirtyBatch: [UInt32] = []
@@ -43,7 +45,6 @@ public final class Loop {
     private var nextHook: UInt64 = 0
     private var hooksChanged = false
     private var mailboxes: [AttachedMailbox] = []
-    private var wakeHandler: WakeHandler?
     /// Where the resolver's threads answer; made with the first name to resolve.
     var resolverAnswers: Mailbox<ResolverAnswer>?
     /// Plaintext of TLS records, shared by all connections; made with the first TLS connection.
@@ -78,12 +79,11 @@ public final class Loop {
         waker = try Waker()
         io = try makeDriver(configuration)
         driver = io.choice
+        pacing = Pacing(period: configuration.gathering)
         slots = ConnectionTable(capacity: configuration.maximumConnections)
         now = .now()
         io.bind(to: self)
-        let wakeHandler = WakeHandler(self)
-        self.wakeHandler = wakeHandler
-        _ = watch(waker.fd, readable: true, writable: false, handler: wakeHandler)
+        io.addWaker(waker.fd)
     }
 
     /// Releases descriptors and memory.
@@ -125,7 +125,13 @@ public final class Loop {
         precondition(isInTick == false, "a loop is not run from inside one of its handlers")
         isInTick = true
         counters.ticks += 1
-        io.wait(until: deadline(maximumWait))
+        let lastStart = now
+        let limit = deadline(maximumWait)
+        var gathering = pacing.next(after: lastStart)
+        if let limit, let wanted = gathering { gathering = min(wanted, limit) }
+        if gathering != nil { counters.gatheredTicks += 1 }
+        io.wait(until: limit, gathering: gathering)
+        pacing.began(now, after: lastStart)
         representCarried()
         reportReadyOnce()
         fireTimers()
@@ -229,7 +235,6 @@ public final class Loop {
     }
 
     func wasWoken() {
-        counters.systemCalls += 1
         waker.rest()
         onWake?()
         var index = 0
@@ -266,7 +271,6 @@ public final class Loop {
         for index in watches.indices where watches[index].handler != nil {
             unwatch(WatchID(index: UInt32(index), identity: watches[index].identity))
         }
-        wakeHandler = nil
         onWake = nil
         for index in 0..<slots.initialised where slots.base[index].fd >= 0 { io.removeConnection(index) }
         io.shutDown()
@@ -284,31 +288,21 @@ public final class Loop {
     }
 }
 
-/// Hears of the loop's own eventfd.
-private final class WakeHandler: DescriptorHandler {
-    private unowned let loop: Loop
-
-    init(_ loop: Loop) { self.loop = loop }
-
-    func ready(readable: Bool, writable: Bool) { loop.wasWoken() }
-}
-
 /// Chooses the driver that the configuration asks for and the kernel allows.
 private func makeDriver(_ configuration: LoopConfiguration) throws(ReactorError) -> any Driver {
     let bytes = configuration.receiveBufferBytes
-    func makeIOURing(_ reason: String) throws(ReactorError) -> any Driver {
-        try IOURingDriver(
-            bufferBytes: bytes, bufferCount: configuration.receiveBufferCount,
-            without: configuration.withoutFeatures, reason: reason)
-    }
     switch configuration.ioMode {
     case .epoll:
         return try EpollDriver(receiveBufferBytes: bytes, reason: "asked for")
     case .ioURing:
-        return try makeIOURing("asked for")
+        return try IOURingDriver(configuration, reason: "asked for")
     case .auto:
         do throws(ReactorError) {
-            return try makeIOURing("the kernel allows it")
+            let driver = try IOURingDriver(configuration, reason: "the kernel allows it")
+            // Measured: arming each receive anew makes io_uring dearer than epoll (ADR 2 and its successor).
+            if driver.features.contains(.multishotReceive) { return driver }
+            return try EpollDriver(
+                receiveBufferBytes: bytes, reason: "io_uring without multishot receive costs more")
         } catch {
             return try EpollDriver(receiveBufferBytes: bytes, reason: "\(error)")
         }

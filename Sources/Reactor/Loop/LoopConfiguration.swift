@@ -16,14 +16,23 @@ public struct LoopConfiguration: Sendable {
     public var maximumConnections = 16384
     /// Size of one receive buffer in bytes, at least 4096.
     public var receiveBufferBytes = 16384
-    /// How many receive buffers io_uring gets; rounded up to a power of two.
+    /// How many receive buffers io_uring may get; rounded up to a power of two. It begins with an eighth.
     public var receiveBufferCount = 256
     /// The core to pin the loop's thread to; passed over silently where that is not allowed.
     public var pinToCore: Int?
     /// The thread's name, as `top -H` shows it; 15 bytes at most.
     public var name = "loop"
-    /// io_uring features to do without, to test the fallbacks of older kernels.
-    package var withoutFeatures: Set<String> = []
+    /// What of io_uring may be used; what the kernel has not got is left out by itself.
+    public var ioURingFeatures: IOURingFeatures = .all
+    /// The shortest time from one tick to the next while ticks follow one another closely, so that input
+    /// gathers; nil for at once, always.
+    ///
+    /// What comes after a pause is handed out at once, and so is everything for a while after urgent input
+    /// (`ListenOptions.isUrgent`). A tick that takes longer by itself is followed by the next without waiting.
+    public var gathering: Duration?
+    /// Sizes of io_uring's two queues, powers of two; 0 for the usual ones. For tests.
+    package var submissionEntries: UInt32 = 0
+    package var completionEntries: UInt32 = 0
 
     /// The defaults above, with the given ones in their place.
     public init(
@@ -52,6 +61,8 @@ public struct DriverChoice: Sendable, Hashable {
 public struct LoopCounters: Sendable, Hashable {
     /// Turns of the loop.
     public var ticks: UInt64 = 0
+    /// Turns before which input was let gather.
+    public var gatheredTicks: UInt64 = 0
     /// System calls for input and output: waits, receives, sends, accepts, registrations.
     public var systemCalls: UInt64 = 0
     /// Bytes received and sent.
@@ -76,6 +87,8 @@ public struct LoopCounters: Sendable, Hashable {
     public var sendOverflows: UInt64 = 0
     /// Times io_uring had no receive buffer left.
     public var buffersExhausted: UInt64 = 0
+    /// Bytes of receive buffers that io_uring has, now.
+    public var receiveBufferBytes: UInt64 = 0
     /// Completions that came for a connection already gone.
     public var staleCompletions: UInt64 = 0
     /// Connections open or on their way, now.
@@ -86,6 +99,9 @@ public struct LoopCounters: Sendable, Hashable {
 public struct ListenOptions {
     /// How many finished handshakes may wait for accept.
     public var backlog: Int32 = 1024
+    /// Somebody waits for the answer to each input: the loop does not gather while there is such input
+    /// (`LoopConfiguration.gathering`).
+    public var isUrgent = false
     /// SO_REUSEPORT: several loops listen on one port and the kernel spreads connections.
     public var reusePort = false
     /// With it, every connection is TLS.

@@ -15,9 +15,9 @@ public final class LoopThread: Sendable {
         case failed(ReactorError)
     }
 
-    private let startState = Mutex(Start.waiting)
+    private let startState = Locked(Start.waiting)
     private let isStopWanted = Atomic<Bool>(false)
-    private let thread = Mutex<pthread_t?>(nil)
+    private let thread = Locked<pthread_t?>(nil)
 
     private init() {}
 

@@ -1,5 +1,3 @@
-internal import Synchronization
-
 /// The only way into a loop from another thread: a bounded queue of messages, many senders, one loop.
 ///
 /// Messages of one sender arrive in the order of posting. The loop is woken once per batch. Before
@@ -13,7 +11,7 @@ public final class Mailbox<Message: Sendable>: Sendable {
 
     /// How many messages may wait; a bound, reserved only as it is used.
     public let capacity: Int
-    private let state = Mutex(State())
+    private let state = Locked(State())
 
     /// A mailbox that holds at most `capacity` messages.
     public init(capacity: Int) {

@@ -23,10 +23,11 @@ final class Waker: Sendable {
     }
 
     /// The loop, before it looks at what it was woken for.
+    ///
+    /// The eventfd is not read: drivers hear of each write (edge-triggered), whatever its counter says.
     func rest() {
-        creactor_eventfd_drain(fd)
-        // After the drain: a wake() from here on writes again. An exchange, not a store, so that what was
-        // written before an earlier wake() is visible from here.
+        // A wake() from here on writes again. An exchange, not a store, so that what was written before an
+        // earlier wake() is visible from here.
         _ = isSignalled.exchange(false, ordering: .acquiringAndReleasing)
     }
 }
@@ -36,6 +37,7 @@ extension Waker {
     func waitUntilWoken() {
         var item = pollfd(fd: fd, events: Int16(POLLIN), revents: 0)
         while poll(&item, 1, -1) < 0 {}
+        creactor_eventfd_drain(fd)
         rest()
     }
 }

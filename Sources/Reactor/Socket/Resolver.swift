@@ -1,6 +1,5 @@
 internal import CReactor
 internal import Glibc
-internal import Synchronization
 
 /// A name to be resolved for a connection.
 struct ResolverRequest: Sendable {
@@ -39,7 +38,7 @@ final class Resolver: Sendable {
         var threads = 0
     }
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
 
     /// Any thread.
     ///

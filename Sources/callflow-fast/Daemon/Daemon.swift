@@ -84,6 +84,9 @@ struct StartError: Error, CustomStringConvertible {
 
 /// The running daemon: starts the loops, waits for signals, stops in order.
 struct Daemon {
+    /// How long a busy loop lets events gather: nobody sees a call closer than that, and a turn of the loop, with its
+    /// batch, hand-over and wake-ups, costs as much as tens of events.
+    static let gathering: Duration = .milliseconds(2)
     /// What a stopping loop may take to write out what waits; with the rest it stays below the 10 s that are promised.
     static let flushTime: Duration = .seconds(5)
     /// And what the CRM may take after that.
@@ -121,6 +124,7 @@ struct Daemon {
             var configuration = LoopConfiguration()
             configuration.ioMode = settings.ioMode
             configuration.name = "loop-\(index)"
+            configuration.gathering = Daemon.gathering
             configuration.pinToCore = loops > 1 ? index : nil
             threads.append(
                 try LoopThread.start(configuration) { [plan] loop in

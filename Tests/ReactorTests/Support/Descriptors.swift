@@ -1,5 +1,6 @@
 import Glibc
 import Reactor
+import Testing
 
 /// How many descriptors this process has open.
 func openDescriptors() -> Int {
@@ -50,4 +51,32 @@ final class SilentListener {
         for client in held { close(client) }
         close(fd)
     }
+}
+
+/// Raw connections to a loopback port.
+final class Dialer {
+    private(set) var sockets: [Int32] = []
+
+    init(_ port: UInt16, count: Int) {
+        for _ in 0..<count {
+            let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+            var address = sockaddr_in()
+            address.sin_family = sa_family_t(AF_INET)
+            address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+            address.sin_port = port.bigEndian
+            withUnsafePointer(to: &address) { pointer in
+                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    #expect(Glibc.connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0)
+                }
+            }
+            sockets.append(fd)
+        }
+    }
+
+    func hangUp() {
+        for fd in sockets { close(fd) }
+        sockets = []
+    }
+
+    deinit { hangUp() }
 }
