@@ -8,7 +8,7 @@ SOURCES := Sources Tests Benchmarks/Sources Package.swift Benchmarks/Package.swi
 
 test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(SANITIZE),--sanitize=$(SANITIZE) --scratch-path .build-$(SANITIZE))
 
-.PHONY: help setup build release test conformance integration db-up db-down asterisk-lab test-asterisk lint format run bench bench-path bench-store bench-check clean version
+.PHONY: help setup build release test conformance integration db-up db-down asterisk-lab test-asterisk lint format run bench bench-path bench-store bench-reactor bench-check clean version
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,8 +63,13 @@ bench-path: ## Measure what one event costs within a loop, from recorded streams
 bench-store: ## Measure how fast and how soon rows are durable, beside COPY and single INSERTs (a few minutes)
 	swift run -c release --package-path Benchmarks store-bench
 
-bench-check: ## Compare what repeats, allocations per event, with the limits in Benchmarks/Thresholds
+bench-reactor: ## Measure what input costs a loop, under both drivers
+	swift run -c release --package-path Benchmarks reactor-bench --features
+	swift run -c release --package-path Benchmarks reactor-bench --paced
+
+bench-check: ## Compare what repeats, allocations and system calls per event, with the limits in Benchmarks/Thresholds
 	swift run -c release --package-path Benchmarks path-bench --check Benchmarks/Thresholds/path.json
+	swift run -c release --package-path Benchmarks reactor-bench --check Benchmarks/Thresholds/reactor.json
 
 clean: ## Remove what was built
 	rm -rf .build .build-* Benchmarks/.build run

@@ -48,6 +48,9 @@ final class Paced {
 
 /// Writes one event each interval, from a thread of its own; late ones follow at once.
 private final class Sender: Sendable {
+    /// TIMER_ABSTIME, a macro.
+    private static let absoluteTime: Int32 = 1
+
     private let socket: Int32
     private let interval: Duration
     private let end: MonotonicInstant
@@ -75,7 +78,7 @@ private final class Sender: Sendable {
         while next < end {
             var time = timespec(
                 tv_sec: Int(next.nanoseconds / 1_000_000_000), tv_nsec: Int(next.nanoseconds % 1_000_000_000))
-            clock_nanosleep(CLOCK_MONOTONIC, 1 /* TIMER_ABSTIME */, &time, nil)
+            clock_nanosleep(CLOCK_MONOTONIC, Sender.absoluteTime, &time, nil)
             let sent = event.withUnsafeBytes {
                 send(socket, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
             }

@@ -16,7 +16,9 @@ public struct LoopConfiguration: Sendable {
     public var maximumConnections = 16384
     /// Size of one receive buffer in bytes, at least 4096.
     public var receiveBufferBytes = 16384
-    /// How many receive buffers io_uring may get; rounded up to a power of two. It begins with an eighth.
+    /// How many receive buffers io_uring may get; rounded up to a power of two.
+    ///
+    /// It begins with an eighth of them.
     public var receiveBufferCount = 256
     /// The core to pin the loop's thread to; passed over silently where that is not allowed.
     public var pinToCore: Int?
@@ -30,7 +32,9 @@ public struct LoopConfiguration: Sendable {
     /// What comes after a pause is handed out at once, and so is everything for a while after urgent input
     /// (`ListenOptions.isUrgent`). A tick that takes longer by itself is followed by the next without waiting.
     public var gathering: Duration?
-    /// Sizes of io_uring's two queues, powers of two; 0 for the usual ones. For tests.
+    /// Sizes of io_uring's two queues, powers of two; 0 for the usual ones.
+    ///
+    /// For tests.
     package var submissionEntries: UInt32 = 0
     package var completionEntries: UInt32 = 0
 
