@@ -22,6 +22,8 @@ let package = Package(
     dependencies: [
         .package(name: "callflow-fast", path: ".."),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     ],
     targets: [
         // Counts calls of malloc and friends by standing in front of libc's.
@@ -52,6 +54,18 @@ let package = Package(
                 .product(name: "Connectors", package: "callflow-fast"),
                 .product(name: "Simulator", package: "callflow-fast"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ],
+            packageAccess: false, swiftSettings: settings + insideProduct),
+        .executableTarget(
+            name: "callflow-load",
+            dependencies: [
+                .product(name: "Reactor", package: "callflow-fast"),
+                .product(name: "Protocols", package: "callflow-fast"),
+                .product(name: "Connectors", package: "callflow-fast"),
+                .product(name: "Simulator", package: "callflow-fast"),
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+                .product(name: "Logging", package: "swift-log"),
             ],
             packageAccess: false, swiftSettings: settings + insideProduct),
     ],

@@ -52,6 +52,16 @@ package struct SimulatorConfiguration: Sendable {
     /// The pace of a replay.
     package var replayPace = ReplayPace.recorded
 
+    // MARK: Calls rendered in advance
+
+    /// When not 0: the calls of so many milliseconds are rendered as soon as a reader has subscribed, for it alone, and only sent
+    /// later; the PBX falls silent at their end. Requests change nothing about them.
+    package var prerenderedMilliseconds = 0
+    /// Whether prerendered events are sent as fast as the reader takes them, and not when they are due.
+    package var sendsAtOnce = false
+    /// Between the end of rendering and the first event, in milliseconds.
+    package var prerenderedPause: Int64 = 500
+
     // MARK: How it treats readers
 
     /// How long a reader may leave what was sent unread before it is cut off without a word.

@@ -57,6 +57,16 @@ final class PBXReader: WebSocketDelegate {
         if output.count >= Self.flushBytes { flush() }
     }
 
+    /// Queues frames made beforehand.
+    func send(frames: ArraySlice<UInt8>, events: Int) {
+        flush()
+        let result = frames.withUnsafeBytes { socket?.sendFrames($0.bytes) ?? .closed }
+        guard result == .queued else { return result == .overflow ? cutOff() : () }
+        bytesFlushed += UInt64(frames.count)
+        bytesSent += UInt64(frames.count)
+        eventsSent += UInt64(events)
+    }
+
     /// Queues bytes that need not be frames.
     func sendRaw(_ bytes: [UInt8]) { output.append(contentsOf: bytes) }
 

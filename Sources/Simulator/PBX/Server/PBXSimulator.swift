@@ -24,7 +24,8 @@ package final class PBXSimulator {
 
     let loop: Loop
     let logger: Logger
-    let player: CallPlayer
+    /// Its calls.
+    package let player: CallPlayer
     private let metrics = Metrics()
     private var server: HTTPServer?
     private let recording: Recording?
@@ -35,7 +36,9 @@ package final class PBXSimulator {
     private var timer: TimerID?
     private var isStopped = false
     private var isWaiting: Bool
+    private var stream: PrerenderedStream?
     private let startedAt: Int64
+    private var sentToClosed = (events: 0, bytes: 0)
 
     /// Requests remembered.
     static let maximumLoggedRequests = 1000
@@ -56,7 +59,7 @@ package final class PBXSimulator {
         self.configuration = configuration
         self.logger = logger
         faults = configuration.faults
-        isWaiting = configuration.waitsForReader
+        isWaiting = configuration.waitsForReader || configuration.prerenderedMilliseconds > 0
         recording = try configuration.replayFile.map { try Recording(path: $0) }
         startedAt = Self.wallMilliseconds()
         player = CallPlayer(configuration: configuration, start: startedAt)
@@ -113,7 +116,9 @@ package final class PBXSimulator {
         var isComplete = true
         if recording != nil {
             for reader in readers { replay(to: reader) }
-        } else if hasBegun(), !waits() {
+        } else if hasBegun(), let stream {
+            isComplete = play(stream)
+        } else if !isWaiting, !waits() {
             isComplete = player.advance(
                 to: Self.wallMilliseconds(), budget: configuration.eventsPerTick, into: self)
         }
@@ -133,8 +138,40 @@ package final class PBXSimulator {
             return false
         }
         isWaiting = false
-        player.begin(at: Self.wallMilliseconds())
+        if configuration.prerenderedMilliseconds > 0, let application = applications.first {
+            prerender(for: application)
+        } else {
+            player.begin(at: Self.wallMilliseconds())
+        }
         return true
+    }
+
+    /// Renders what `application` will get; the first event is due when that is done and a pause is over.
+    ///
+    /// Times of events are fixed before it is known how long rendering takes; it is guessed from their number, and a start that lies in the past
+    /// when rendering is done would make the first events late, which the latency would show.
+    private func prerender(for application: PBXApplication) {
+        let events =
+            configuration.withSteadyLoadWorkedOut().callsPerSecond * 20
+            * Double(configuration.prerenderedMilliseconds) / 1000
+        let guess = Int64(events / 250) + configuration.prerenderedPause
+        stream = PrerenderedStream(
+            player, for: application, owner: configuration.appName, start: Self.wallMilliseconds() + guess,
+            milliseconds: configuration.prerenderedMilliseconds)
+    }
+
+    /// Sends what is due of a prerendered stream; says whether that was all of it.
+    private func play(_ stream: PrerenderedStream) -> Bool {
+        guard let reader = readers.first(where: { $0.isOpen }), reader.queuedBytes < Self.waitQueueBytes
+        else {
+            return true
+        }
+        let now = Self.wallMilliseconds()
+        guard now >= stream.start else { return true }
+        let (frames, events) = stream.take(
+            at: configuration.sendsAtOnce ? nil : now, limit: Self.waitQueueBytes)
+        if events > 0 { reader.send(frames: frames, events: events) }
+        return stream.isOver || !configuration.sendsAtOnce
     }
 
     private func replay(to reader: PBXReader) {
@@ -191,6 +228,8 @@ package final class PBXSimulator {
     /// A reader is gone: Asterisk 22 forgets its applications.
     func closed(_ reader: PBXReader, _ close: WebSocketClose) {
         lastClose = close
+        sentToClosed.events += Int(reader.eventsSent)
+        sentToClosed.bytes += Int(reader.bytesSent)
         readers.removeAll { $0 === reader }
         applications.removeAll { $0.reader === reader }
     }
@@ -234,10 +273,20 @@ package final class PBXSimulator {
 
     // MARK: Figures
 
+    /// Events and bytes of events given to readers since the start.
+    package var sentToReaders: (events: Int, bytes: Int) {
+        readers.reduce(into: sentToClosed) { sum, reader in
+            sum.events += Int(reader.eventsSent)
+            sum.bytes += Int(reader.bytesSent)
+        }
+    }
+
+    /// Whether prerendered calls were all sent, and taken by the kernel.
+    package var isStreamOver: Bool { stream?.isOver == true && readers.allSatisfy { $0.queuedBytes == 0 } }
+
     /// What it did so far, as `GET /simulator/stats` says it.
     package var statistics: String {
-        let sent = readers.map(\.eventsSent).reduce(0, +)
-        let bytes = readers.map(\.bytesSent).reduce(0, +)
+        let sent = sentToReaders
         return """
             {"calls_started":\(player.callsStarted),"calls_finished":\(player.callsFinished),\
             "calls_active":\(player.callsActive),"calls_refused":\(player.callsRefused),\
@@ -245,8 +294,9 @@ package final class PBXSimulator {
             "events_delivered":\(player.eventsDelivered),"continued":\(player.continued),\
             "readers":\(readers.count),"readers_accepted":\(readersAccepted),\
             "readers_refused":\(readersRefused),"readers_cut_off":\(readersCutOff),\
-            "events_sent_to_readers":\(sent),"bytes_sent_to_readers":\(bytes),\
+            "events_sent_to_readers":\(sent.events),"bytes_sent_to_readers":\(sent.bytes),\
             "replayed":\(readers.compactMap { $0.replay?.next }.max() ?? 0),\
+            "prerendered":\(stream?.eventCount ?? 0),"is_over":\(stream?.isOver ?? false),\
             "started_at":"\(player.timeText(startedAt))"}
             """
     }
