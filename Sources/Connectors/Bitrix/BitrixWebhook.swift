@@ -69,6 +69,9 @@ package struct BitrixWebhook: Sendable, Hashable, CustomStringConvertible, Custo
     /// A secret.
     package func target(of method: BitrixMethod) -> String { base + method.rawValue }
 
+    /// The same for a method that the client itself does not call.
+    package func target(named method: String) -> String { base + method }
+
     /// Portal and user, without the secret.
     package var description: String {
         let plainPort = port == scheme.defaultPort ? "" : ":\(port)"
