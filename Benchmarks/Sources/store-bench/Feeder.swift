@@ -1,3 +1,4 @@
+import CAllocations
 import CallEngine
 import Connectors
 import Glibc
@@ -29,6 +30,8 @@ struct Outcome: Sendable {
     var latency = Histogram<UInt64>(highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: .three)
     /// Batches that the database took.
     var batches = 0
+    /// Calls of malloc and friends in the whole process, by the end and since the beginning.
+    var allocations: UInt64 = 0
 }
 
 /// Gives rows to the store as a loop of the daemon does; lives on its loop's thread.
@@ -50,6 +53,7 @@ final class Feeder {
     private var rate: Double?
     private var withCalls = false
     private var cpuBefore: UInt64 = 0
+    private var allocationsBefore: UInt64 = 0
 
     init(
         loop: Loop, store: Store, settings: StoreSettings, shares: Int, metrics: Metrics, logger: Logger,
@@ -86,6 +90,7 @@ final class Feeder {
         self.rate = rate
         self.withCalls = withCalls
         cpuBefore = Self.threadTime()
+        allocationsBefore = callocations_count()
         if rate != nil { tick(at: outcome.start) }
     }
 
@@ -139,6 +144,7 @@ final class Feeder {
         guard durable == end else { return }
         outcome.end = now
         outcome.cpu = Self.threadTime() - cpuBefore
+        outcome.allocations = callocations_count() - allocationsBefore
         report(outcome)
     }
 

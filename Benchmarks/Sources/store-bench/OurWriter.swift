@@ -26,13 +26,14 @@ final class OurWriter {
     }
 
     /// Connects; the tables are made or brought up to date by it.
-    init(_ location: StoreLocation, loops: Int, corpus: EventCorpus) throws(BenchError) {
+    init(_ location: StoreLocation, loops: Int, corpus: EventCorpus, pace: Duration) throws(BenchError) {
         self.loops = loops
         orders = (0..<loops).map { _ in Mailbox(capacity: 4) }
         let outcomes = Outcomes()
         self.outcomes = outcomes
         var settings = StoreSettings()
         settings.pbxNames = ["main"]
+        settings.pace = pace
         let logger = Logger(label: "store-bench") { _ in
             var handler = StreamLogHandler.standardError(label: "store-bench")
             handler.logLevel = .warning

@@ -18,6 +18,7 @@ struct StoreBench {
           --seconds N    length of the paced measurements (10)
           --json FILE    the same as JSON
           --only PART    rates or latency
+          --pace MS      StoreSettings.pace in milliseconds, to find out what it does
         """
 
     /// Rows of a round that are written one by one.
@@ -28,6 +29,7 @@ struct StoreBench {
     private var rounds = 5
     private var rows = 20_000
     private var seconds = 10
+    private var pace = StoreSettings().pace
     private var json: String?
     private var only: String?
 
@@ -55,6 +57,7 @@ struct StoreBench {
             switch option {
             case "--rounds": rounds = try number(option, 1...1000)
             case "--rows": rows = try number(option, 1000...1_000_000)
+            case "--pace": pace = .milliseconds(try number(option, 0...1000))
             case "--seconds": seconds = try number(option, 1...3600)
             case "--json", "--only":
                 guard let text = arguments.popFirst() else { throw BenchError("\(option) wants a value") }
@@ -100,13 +103,13 @@ struct StoreBench {
         )
         let contract = try PlainClient(contractURL)
         let stream = PlainClient.copyStream(corpus)
-        let one = try OurWriter(Self.location(contractURL), loops: 1, corpus: corpus)
-        let all = try OurWriter(Self.location(contractURL), loops: Self.loops, corpus: corpus)
-        let ownOne = try OurWriter(Self.location(ownURL), loops: 1, corpus: corpus)
-        let ownAll = try OurWriter(Self.location(ownURL), loops: Self.loops, corpus: corpus)
+        let one = try OurWriter(Self.location(contractURL), loops: 1, corpus: corpus, pace: pace)
+        let all = try OurWriter(Self.location(contractURL), loops: Self.loops, corpus: corpus, pace: pace)
+        let ownOne = try OurWriter(Self.location(ownURL), loops: 1, corpus: corpus, pace: pace)
+        let ownAll = try OurWriter(Self.location(ownURL), loops: Self.loops, corpus: corpus, pace: pace)
         let own = try PlainClient(ownURL)
         let path = "\(cluster.folder)/store.sqlite3"
-        let sqlite = try OurWriter(.sqlite(path: path), loops: 1, corpus: corpus)
+        let sqlite = try OurWriter(.sqlite(path: path), loops: 1, corpus: corpus, pace: pace)
         try contract.prepareSingle()
         var series = [
             Series(key: "copy", title: "binary COPY, one transaction, contract's tables"),
@@ -182,7 +185,7 @@ struct StoreBench {
         let url = cluster.url("own", isSynchronous: isSynchronous)
         for rate in [500, 5000] {
             Progress.note("\(rate) events/s for \(seconds) s")
-            let writer = try OurWriter(Self.location(url), loops: Self.loops, corpus: corpus)
+            let writer = try OurWriter(Self.location(url), loops: Self.loops, corpus: corpus, pace: pace)
             try PlainClient(url).empty()
             let part = rate * seconds / Self.loops
             let outcomes = try writer.run {
@@ -205,7 +208,10 @@ struct StoreBench {
                     p999: Double(latency.valueAtPercentile(99.9)) / 1000,
                     most: Double(latency.maxRecorded) / 1000,
                     rowsPerBatch: Double(rows) / Double(max(1, batches)),
-                    cpu: Double(cpu) / 1e6 / (Double(rows) / 1000)))
+                    cpu: Double(cpu) / 1e6 / (Double(rows) / 1000),
+                    // Each loop counted those of the whole process.
+                    allocationsPerBatch: Double(outcomes.map(\.allocations).max() ?? 0)
+                        / Double(max(1, batches))))
         }
         return lines
     }

@@ -3,11 +3,12 @@ package import Logging
 package import Protocols
 package import Reactor
 
-/// Gathers one shard's rows and commits them in groups, without a timer: while batches are on their way the
-/// next one gathers, and what has gathered leaves at the end of a tick as soon as the writer takes it.
+/// Gathers one shard's rows and commits them in groups: while batches are on their way the next one gathers, and
+/// what has gathered leaves at the end of a tick as soon as the writer takes it, small batches at a pace.
 ///
-/// Under low load an event is on its way in the tick that received it; under load the batches grow by
-/// themselves.
+/// Under low load an event is on its way in the tick that received it; under load the batches grow by themselves.
+/// Where commits are faster than events come, small batches would cost more than their rows: the next one leaves
+/// `StoreSettings.pace` after the one before it at the earliest.
 ///
 ///     append… ─▶ gathering ──full──▶ queue ──▶ writer (a few on the way) ──▶ onDurable
 ///                    └──────writer idle, end of tick─────▲        └─ lost connection: back into the queue
@@ -31,6 +32,7 @@ package final class GroupCommit {
     private let loop: Loop
     private let writer: any BatchWriter
     private let queueMaxBytes: Int
+    private let pace: Duration
     private let metrics: Metrics
     private var logger: Logger
 
@@ -44,6 +46,9 @@ package final class GroupCommit {
     private var spare: [WriteBatch] = []
     private var nextSequence: UInt64 = 1
     private var hook: HookID?
+    /// When the last batch left, and the timer for the next one's turn.
+    private var lastLeft: MonotonicInstant?
+    private var turn: TimerID?
     private var droppedSinceFull = 0
     private var textsChanged = 0
     private var stopping: (timer: TimerID?, completion: (Bool) -> Void)?
@@ -67,6 +72,7 @@ package final class GroupCommit {
         self.loop = loop
         self.writer = writer
         self.queueMaxBytes = settings.queueMaxBytes / max(1, shares)
+        pace = settings.pace
         self.metrics = metrics
         self.logger = logger
     }
@@ -165,6 +171,7 @@ extension GroupCommit {
                 writer.write(batch)
             } else if !gathering.isEmpty, shouldSendGathering {
                 let batch = gathering
+                lastLeft = loop.now
                 number(batch)
                 gathering = spare.popLast() ?? WriteBatch()
                 if batch.rowCount == 0 { settled(batch) } else { writer.write(batch) }
@@ -176,7 +183,12 @@ extension GroupCommit {
     }
 
     private var shouldSendGathering: Bool {
-        writer.inFlightCount == 0 || gathering.rowCount >= Self.minimumRowsToPipeline || stopping != nil
+        if gathering.rowCount >= Self.minimumRowsToPipeline || stopping != nil { return true }
+        guard writer.inFlightCount == 0 else { return false }
+        guard let lastLeft, loop.now < lastLeft + pace else { return true }
+        // Under load the next tick comes by itself; the timer is for the last rows before silence.
+        if turn == nil { turn = loop.schedule(at: lastLeft + pace) { [weak self] in self?.turn = nil } }
+        return false
     }
 
     private func number(_ batch: WriteBatch) {
@@ -297,7 +309,8 @@ extension GroupCommit {
         stopping = nil
         if let timer { loop.cancel(timer) }
         if let hook { loop.removeHook(hook) }
-        hook = nil
+        if let turn { loop.cancel(turn) }
+        (hook, turn) = (nil, nil)
         writer.flushAndStop(deadline: loop.now) { [self] in
             let complete = isIdle
             if !complete {

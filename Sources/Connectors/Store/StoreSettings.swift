@@ -12,6 +12,8 @@ package struct StoreSettings: Sendable {
     package var queueMaxBytes = 256 << 20
     /// Batches on the way at once; more only adds latency (measured).
     package var batchesInFlight = 4
+    /// From one small batch to the next, at least; rows gather meanwhile (docs/adr/0012-pace-of-small-batches.md).
+    package var pace: Duration = .milliseconds(4)
     /// Limit on one statement of a writer.
     package var statementTimeout: Duration = .seconds(30)
     /// Silence beyond `statementTimeout`, which the server should have reported, that ends a connection.

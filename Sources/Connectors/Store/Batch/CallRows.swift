@@ -100,63 +100,76 @@ struct CallRows {
 
 /// `CallRows` as columns, in the order of the upsert's parameters.
 struct CallColumns {
-    private var id = PostgresArray(of: .uuid)
-    private(set) var callID = PostgresArray(of: .text)
-    private var direction = PostgresArray(of: .text)
-    private(set) var callerNumber = PostgresArray(of: .text)
-    private(set) var calleeNumber = PostgresArray(of: .text)
-    private var status = PostgresArray(of: .text)
-    private var startedAt = PostgresArray(of: .timestamp)
-    private var answeredAt = PostgresArray(of: .timestamp)
-    private var endedAt = PostgresArray(of: .timestamp)
-    private var insertedAt = PostgresArray(of: .timestamp)
-    private var updatedAt = PostgresArray(of: .timestamp)
-    private var outcome = PostgresArray(of: .text)
-    private var hangupCause = PostgresArray(of: .int4)
-    private var pbx = PostgresArray(of: .text)
-    private var endedEstimated = PostgresArray(of: .bool)
-    /// Texts that had to be cut or cleaned.
-    private(set) var textsChanged = 0
+    /// The columns: their types, and bytes of a usual element.
+    private enum Column: Int, CaseIterable {
+        case id, callID, direction, callerNumber, calleeNumber, status, startedAt, answeredAt, endedAt
+        case insertedAt, updatedAt, outcome, hangupCause, pbx, endedEstimated
 
-    /// Encodes all rows.
-    init(_ rows: CallRows, pbxNames: [String]) {
-        for (row, record) in rows.records.enumerated() {
-            id.append(high: record.id.high, low: record.id.low)
-            textsChanged += rows.withCallID(at: row) { callID.append(columnText: $0) } ? 1 : 0
-            direction.append(record.direction.name)
-            textsChanged +=
-                rows.withCallerNumber(at: row) { callerNumber.append(optionalColumnText: $0) } ? 1 : 0
-            textsChanged +=
-                rows.withCalleeNumber(at: row) { calleeNumber.append(optionalColumnText: $0) } ? 1 : 0
-            status.append(record.status.name)
-            startedAt.append(record.startedAt)
-            answeredAt.append(record.answeredAt)
-            endedAt.append(record.endedAt)
-            insertedAt.append(record.insertedAt)
-            updatedAt.append(record.updatedAt)
-            if record.outcome == .none { outcome.appendNull() } else { outcome.append(record.outcome.name) }
-            if record.hangupCause == 0 {
-                hangupCause.appendNull()
-            } else {
-                hangupCause.append(Int32(record.hangupCause))
+        var type: (PostgresType, usualBytes: Int) {
+            switch self {
+            case .id: (.uuid, 16)
+            case .callID, .callerNumber, .calleeNumber: (.text, 20)
+            case .direction, .status, .outcome, .pbx: (.text, 10)
+            case .startedAt, .answeredAt, .endedAt, .insertedAt, .updatedAt: (.timestamp, 8)
+            case .hangupCause: (.int4, 4)
+            case .endedEstimated: (.bool, 1)
             }
-            if Int(record.pbx) < pbxNames.count {
-                var name = pbxNames[Int(record.pbx)]
-                _ = name.withUTF8 { pbx.append(optionalColumnText: UnsafeRawBufferPointer($0)) }
-            } else {
-                pbx.appendNull()
-            }
-            endedEstimated.append(record.flags.contains(.estimatedEnd))
         }
     }
 
-    /// The columns, with their headers.
-    func parameters() -> [PostgresArray] {
-        var columns = [
-            id, callID, direction, callerNumber, calleeNumber, status, startedAt, answeredAt, endedAt,
-            insertedAt, updatedAt, outcome, hangupCause, pbx, endedEstimated,
-        ]
-        for index in columns.indices { columns[index].finish() }
-        return columns
+    /// By `Column.rawValue`; with their headers.
+    private var columns: [PostgresArray] = []
+    /// Texts that had to be cut or cleaned.
+    private(set) var textsChanged = 0
+
+    private subscript(_ column: Column) -> PostgresArray {
+        get { columns[column.rawValue] }
+        // In place: what is read out and put back would be copied.
+        _modify { yield &columns[column.rawValue] }
     }
+
+    /// Encodes all rows.
+    init(_ rows: CallRows, pbxNames: [String]) {
+        columns.reserveCapacity(Column.allCases.count)
+        for column in Column.allCases {
+            let (type, usualBytes) = column.type
+            columns.append(PostgresArray(of: type, elements: rows.count, usualBytes: usualBytes))
+        }
+        for (row, record) in rows.records.enumerated() {
+            self[.id].append(high: record.id.high, low: record.id.low)
+            textsChanged += rows.withCallID(at: row) { self[.callID].append(columnText: $0) } ? 1 : 0
+            self[.direction].append(record.direction.name)
+            textsChanged +=
+                rows.withCallerNumber(at: row) { self[.callerNumber].append(optionalColumnText: $0) } ? 1 : 0
+            textsChanged +=
+                rows.withCalleeNumber(at: row) { self[.calleeNumber].append(optionalColumnText: $0) } ? 1 : 0
+            self[.status].append(record.status.name)
+            self[.startedAt].append(record.startedAt)
+            self[.answeredAt].append(record.answeredAt)
+            self[.endedAt].append(record.endedAt)
+            self[.insertedAt].append(record.insertedAt)
+            self[.updatedAt].append(record.updatedAt)
+            if record.outcome == .none {
+                self[.outcome].appendNull()
+            } else {
+                self[.outcome].append(record.outcome.name)
+            }
+            if record.hangupCause == 0 {
+                self[.hangupCause].appendNull()
+            } else {
+                self[.hangupCause].append(Int32(record.hangupCause))
+            }
+            if Int(record.pbx) < pbxNames.count {
+                var name = pbxNames[Int(record.pbx)]
+                _ = name.withUTF8 { self[.pbx].append(optionalColumnText: UnsafeRawBufferPointer($0)) }
+            } else {
+                self[.pbx].appendNull()
+            }
+            self[.endedEstimated].append(record.flags.contains(.estimatedEnd))
+        }
+        for index in columns.indices { columns[index].finish() }
+    }
+
+    /// The columns, with their headers.
+    func parameters() -> [PostgresArray] { columns }
 }

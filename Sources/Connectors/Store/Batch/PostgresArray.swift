@@ -33,6 +33,14 @@ struct PostgresArray {
         bytes = [UInt8](repeating: 0, count: Self.headerBytes)
     }
 
+    /// The same, with memory for so many elements of that size taken at once.
+    init(of type: PostgresType, elements: Int, usualBytes: Int) {
+        self.type = type
+        bytes = []
+        bytes.reserveCapacity(Self.headerBytes + elements * (4 + usualBytes))
+        bytes.append(contentsOf: repeatElement(0, count: Self.headerBytes))
+    }
+
     @inline(__always)
     private mutating func append(bigEndian value: some FixedWidthInteger) {
         withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) }
@@ -117,11 +125,16 @@ struct PostgresArray {
 
     /// Writes the header; to be called before the array is sent.
     mutating func finish() {
-        let header: [UInt32] = [1, hasNulls ? 1 : 0, type.rawValue, UInt32(truncatingIfNeeded: count), 1]
+        let count = UInt32(truncatingIfNeeded: count)
         bytes.withUnsafeMutableBytes { target in
-            for (index, word) in header.enumerated() {
+            func store(_ word: UInt32, at index: Int) {
                 target.storeBytes(of: word.bigEndian, toByteOffset: index * 4, as: UInt32.self)
             }
+            store(1, at: 0)
+            store(hasNulls ? 1 : 0, at: 1)
+            store(type.rawValue, at: 2)
+            store(count, at: 3)
+            store(1, at: 4)
         }
     }
 

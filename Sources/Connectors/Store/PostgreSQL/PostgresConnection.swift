@@ -164,6 +164,10 @@ struct PostgresConnector: Sendable {
         connection.appliedMigrations = try PostgresMigrator(connection: connection).run()
         try makePartitions(connection, for: purpose)
         guard case .writer(let ledger) = purpose else { return }
+        // One plan for all batches: planned anew for each, a small batch costs more in the planner than in its rows.
+        if PQserverVersion(connection.handle) >= 120_000 {
+            try connection.execute("SET plan_cache_mode = force_generic_plan")
+        }
         connection.committedBatches = try ledger.takeOver(connection)
         let coarse = try connection.text(PostgresStatements.precision) ?? ""
         let tables = coarse.split(separator: ",")

@@ -36,9 +36,10 @@ struct PostgresStatements {
         }
         return """
             INSERT INTO call_events (call_id, event_type, payload, occurred_at, inserted_at, updated_at)
-            SELECT a, b, c, \(occurred), \(inserted), \(inserted)
-            FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::timestamp[], $5::timestamp[])
-                AS t (a, b, c, d, e)
+            SELECT a, b, c, d, e, e FROM (
+                SELECT a, b, c, \(occurred) AS d, \(inserted) AS e FROM (
+                    SELECT unnest($1::text[]) AS a, unnest($2::text[]) AS b, unnest($3::jsonb[]) AS c,
+                        unnest($4::timestamp[]) AS d, unnest($5::timestamp[]) AS e) AS t) AS t
             """
     }
 
