@@ -8,7 +8,7 @@ SOURCES := Sources Tests Benchmarks/Sources Package.swift Benchmarks/Package.swi
 
 test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(SANITIZE),--sanitize=$(SANITIZE) --scratch-path .build-$(SANITIZE))
 
-.PHONY: help setup build release test conformance integration db-up db-down asterisk-lab test-asterisk lint format run bench bench-path bench-store bench-reactor bench-check clean version
+.PHONY: help setup build release test conformance integration db-up db-down asterisk-lab test-asterisk lint format run chaos bench bench-path bench-store bench-reactor bench-check clean version
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ asterisk-lab: ## Build real Asterisk 22 and 16 to test against (root, Debian's m
 
 test-asterisk: setup ## Run the tests that need a real Asterisk; said aloud when there can be none
 	@Scripts/test-asterisk
+
+chaos: setup ## Kill, cut and freeze for MINUTES=10, and compare what is stored with what was sent (CHAOS_SEED=n repeats)
+	CHAOS_MINUTES=$(or $(MINUTES),10) swift test --filter ChaosTests
 
 db-up: ## Start a private PostgreSQL for trying things out; prints its URL
 	@Scripts/db up

@@ -52,6 +52,9 @@ package struct SimulatorConfiguration: Sendable {
     /// The pace of a replay.
     package var replayPace = ReplayPace.recorded
 
+    /// A file that gets every event given to a reader, a line each, for comparing with what was stored.
+    package var sentLogFile: String?
+
     // MARK: Calls rendered in advance
 
     /// When not 0: the calls of so many milliseconds are rendered as soon as a reader has subscribed, for it alone, and only sent

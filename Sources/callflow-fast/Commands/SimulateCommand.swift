@@ -38,6 +38,8 @@ struct SimulateCommand: AsyncParsableCommand {
         help: "Play recorded events from this file (one JSON event a line, .times beside it for the pace).")
     var replay: String?
     @Option(help: "Pace of a replay: recorded, fast, or events per second.") var pace = "recorded"
+    @Option(help: "Write every event sent to a reader into this file: the reader's number, a tab, the event.")
+    var sentLog: String?
     @Option(help: "Name in front of every unique id, as Asterisk's systemname.") var systemName = ""
     @Option(
         help:
@@ -55,7 +57,7 @@ struct SimulateCommand: AsyncParsableCommand {
     private enum CodingKeys: CodingKey {
         case mix, ring, talk, waitForReader
         case port, rate, calls, eventsPerSecond, ramp, totalCalls, maximumCalls, seed, replay, pace,
-            systemName
+            sentLog, systemName
         case slowReaderMilliseconds, crmPort, noPbx, logLevel
     }
 
@@ -92,6 +94,7 @@ struct SimulateCommand: AsyncParsableCommand {
         configuration.slowReaderMilliseconds = slowReaderMilliseconds
         configuration.replayFile = replay
         configuration.waitsForReader = waitForReader
+        configuration.sentLogFile = sentLog
         if let mix {
             guard let parsed = CallMix(parsing: mix) else {
                 throw SettingError(variable: "--mix", problem: "must be KIND=WEIGHT pairs, not \"\(mix)\"")

@@ -20,6 +20,8 @@ final class PBXReader: WebSocketDelegate {
     private(set) var eventsSent: UInt64 = 0
     private(set) var bytesSent: UInt64 = 0
     var replay: ReplayCursor?
+    /// Counted from 1 in the order of the handshakes.
+    private(set) var number = 0
 
     /// Bytes gathered before they are sent without waiting for the end of the tick.
     private static let flushBytes = 256 << 10
@@ -43,6 +45,7 @@ final class PBXReader: WebSocketDelegate {
         FrameWriter.appendHeader(.text, count: count, fin: true, maskingKey: nil, to: &output)
         output.append(contentsOf: body)
         output.append(contentsOf: tail)
+        simulator?.sentLog?.append(reader: number, body, tail)
         eventsSent += 1
         bytesSent += UInt64(count)
         if output.count >= Self.flushBytes { flush() }
@@ -52,6 +55,7 @@ final class PBXReader: WebSocketDelegate {
     func send(_ event: some Collection<UInt8>) {
         FrameWriter.appendHeader(.text, count: event.count, fin: true, maskingKey: nil, to: &output)
         output.append(contentsOf: event)
+        simulator?.sentLog?.append(reader: number, event)
         eventsSent += 1
         bytesSent += UInt64(event.count)
         if output.count >= Self.flushBytes { flush() }
@@ -121,6 +125,7 @@ final class PBXReader: WebSocketDelegate {
 
     func opened(_ socket: WebSocketConnection) {
         self.socket = socket
+        number = (simulator?.readersAccepted ?? 0) + 1
         simulator?.opened(self)
     }
 

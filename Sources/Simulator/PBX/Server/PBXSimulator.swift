@@ -26,6 +26,7 @@ package final class PBXSimulator {
     let logger: Logger
     /// Its calls.
     package let player: CallPlayer
+    let sentLog: SentLog?
     private let metrics = Metrics()
     private var server: HTTPServer?
     private let recording: Recording?
@@ -60,6 +61,7 @@ package final class PBXSimulator {
         self.logger = logger
         faults = configuration.faults
         isWaiting = configuration.waitsForReader || configuration.prerenderedMilliseconds > 0
+        sentLog = try configuration.sentLogFile.map { try SentLog(path: $0) }
         recording = try configuration.replayFile.map { try Recording(path: $0) }
         startedAt = Self.wallMilliseconds()
         player = CallPlayer(configuration: configuration, start: startedAt)
@@ -86,6 +88,8 @@ package final class PBXSimulator {
         if let timer { loop.cancel(timer) }
         timer = nil
         for reader in readers { reader.endWithoutClose() }
+        sentLog?.flush()
+        if let problem = sentLog?.problem { logger.error("the log of sent events has gaps: \(problem)") }
         unanswered = []
         server?.closeAll(drainTimeout: .milliseconds(100))
     }
@@ -123,6 +127,7 @@ package final class PBXSimulator {
                 to: Self.wallMilliseconds(), budget: configuration.eventsPerTick, into: self)
         }
         for reader in readers { reader.flush() }
+        sentLog?.flush()
         return isComplete
     }
 

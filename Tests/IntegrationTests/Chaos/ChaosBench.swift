@@ -1,0 +1,217 @@
+import Foundation
+import Testing
+
+/// A simulated PBX, the daemon as a process, a database of its own behind a faulty proxy; and what is true in the end.
+///
+/// The log of what was taken in is the simulator's: every event it gave to a reader, in order (`--sent-log`). The
+/// database is compared with it as multisets of JSON values.
+final class ChaosBench {
+    let seed: UInt64
+    let cluster: PostgresCluster
+    let database: String
+    let proxy: FaultyProxy
+    private let calls: Int
+    private let folder: URL
+    private let sentLog: String
+    private let simulator: DaemonProcess
+    private let pbxPort: Int
+    private var settings: [String: String]
+    private(set) var daemon: DaemonProcess
+    private(set) var port = 0
+
+    /// Starts everything; calls begin once the daemon reads them.
+    init(
+        _ cluster: PostgresCluster, seed: UInt64, calls: Int, callsPerSecond: Int = 40,
+        settings: [String: String] = [:]
+    ) async throws {
+        self.seed = seed
+        self.cluster = cluster
+        self.calls = calls
+        let url = try cluster.makeDatabase()
+        database = String(url.split(separator: "/").last ?? "")
+        proxy = try FaultyProxy(target: cluster.port)
+        folder = FileManager.default.temporaryDirectory.appending(path: "callflow-chaos-\(seed)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        sentLog = folder.appending(path: "sent").path
+        simulator = try DaemonProcess([
+            "simulate", "--port", "0", "--rate", "\(callsPerSecond)", "--total-calls", "\(calls)", "--seed",
+            "\(seed)", "--ring", "0.1-0.4", "--talk", "0.2-1.5", "--wait-for-reader", "--sent-log", sentLog,
+        ])
+        pbxPort = try await simulator.port(inLineWith: "simulated PBX")
+        self.settings = [
+            "PORT": "0", "ARI_URL": "ws://127.0.0.1:\(pbxPort)/ari/events", "ARI_USER": "callflow",
+            "ARI_PASSWORD": "secret",
+            "DATABASE_URL": url.replacing(":\(cluster.port)/", with: ":\(proxy.port)/"),
+        ].merging(settings) { $1 }
+        daemon = try DaemonProcess(["serve"], self.settings)
+        port = try await daemon.port(inLineWith: "API and live page")
+    }
+
+    deinit { try? FileManager.default.removeItem(at: folder) }
+
+    /// Kills the daemon and starts it again.
+    ///
+    /// - Returns: The events that the killed one had counted as durable shortly before.
+    func killAndRestart() async throws -> Int {
+        let durable = try await metric("store_events_written_total")
+        daemon.send(SIGKILL)
+        #expect(await daemon.ended(within: 20) != nil)
+        try await restart()
+        return durable
+    }
+
+    private func restart() async throws {
+        daemon = try DaemonProcess(["serve"], settings, folder: daemon.folder)
+        port = try await daemon.port(inLineWith: "API and live page")
+    }
+
+    /// A counter or gauge of the daemon.
+    func metric(_ name: String) async throws -> Int {
+        let body = String(decoding: try await get(port, "/metrics").body, as: UTF8.self)
+        return body.split(separator: "\n").first { $0.hasPrefix("callflow_\(name) ") }
+            .flatMap { Int($0.split(separator: " ")[1]) } ?? 0
+    }
+
+    /// Waits until the daemon makes progress again: more rows are durable than now.
+    func progress(since before: Int, within seconds: Double = 60) async throws {
+        let deadline = Date().addingTimeInterval(seconds)
+        while try await metric("store_events_written_total") <= before {
+            if try await isPlayed() { return }
+            guard Date() < deadline else {
+                Issue.record("no row became durable again, seed \(seed):\n\(daemon.printed.suffix(4000))")
+                return
+            }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
+
+    /// Whether every call of the schedule is over.
+    func isPlayed() async throws -> Bool {
+        let body = try await get(pbxPort, "/simulator/stats").body
+        let stats = try #require(try JSONSerialization.jsonObject(with: body) as? [String: Any])
+        return stats["calls_finished"] as? Int == calls
+    }
+
+    /// Lets the calls come to their end and the daemon write out what it has; then stops the daemon.
+    func finish(within seconds: Double = 120) async throws {
+        let deadline = Date().addingTimeInterval(seconds)
+        while true {
+            let isPlayed = try await isPlayed()
+            let active = try await metric("calls_active")
+            if isPlayed, active == 0 { break }
+            guard Date() < deadline else {
+                Issue.record(
+                    "calls did not end, \(active) are active, seed \(seed):\n\(daemon.printed.suffix(4000))")
+                break
+            }
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        daemon.send(SIGTERM)
+        #expect(await daemon.ended(within: 20) == 0, "seed \(seed):\n\(daemon.printed.suffix(4000))")
+        proxy.stop()
+        try load()
+    }
+
+    // MARK: What is true
+
+    private func load() throws {
+        try cluster.execute(
+            "CREATE TABLE chaos_sent (line bigserial, reader integer, payload jsonb)", database: database)
+        // Neither character can stand in JSON: no quoting, no escapes, the line as it is.
+        try cluster.execute(
+            #"\copy chaos_sent (reader, payload) FROM '\#(sentLog)' WITH (FORMAT csv, DELIMITER E'\t', QUOTE E'\x01')"#,
+            database: database)
+    }
+
+    /// Events sent to readers.
+    func sentCount() throws -> Int {
+        Int(try cluster.execute("SELECT count(*) FROM chaos_sent", database: database)) ?? 0
+    }
+
+    /// How many events of each side have no partner on the other.
+    func difference() throws -> (missing: Int, excess: Int) {
+        let answer = try cluster.execute(
+            """
+            SELECT (SELECT count(*) FROM (SELECT payload FROM chaos_sent
+                    EXCEPT ALL SELECT payload FROM call_events) AS missing),
+                (SELECT count(*) FROM (SELECT payload FROM call_events
+                    EXCEPT ALL SELECT payload FROM chaos_sent) AS excess)
+            """, database: database
+        ).split(separator: "|").compactMap { Int($0) }
+        return try #require(answer.count == 2 ? (answer[0], answer[1]) : nil)
+    }
+
+    /// What one connection to the PBX lost.
+    struct Tail: CustomStringConvertible {
+        let reader: Int
+        let sent: Int
+        let missing: Int
+        /// Whether everything before the first missing event is stored, and nothing behind it.
+        let isTail: Bool
+        /// From the first missing event's time to that of the last one sent, in milliseconds.
+        let milliseconds: Int
+
+        var description: String {
+            "connection \(reader): \(missing) of \(sent) events lost, the last \(milliseconds) ms"
+        }
+    }
+
+    /// What each connection to the PBX lost, in their order.
+    func tails() throws -> [Tail] {
+        let rows = try cluster.execute(
+            """
+            WITH s AS (SELECT *, row_number() OVER (PARTITION BY payload ORDER BY line) AS n FROM chaos_sent),
+                e AS (SELECT payload, row_number() OVER (PARTITION BY payload ORDER BY id) AS n FROM call_events),
+                m AS (SELECT s.*, e.payload IS NULL AS missing,
+                    (s.payload->>'timestamp')::timestamptz AS at FROM s LEFT JOIN e USING (payload, n))
+            SELECT reader, count(*), count(*) FILTER (WHERE missing),
+                coalesce(min(line) FILTER (WHERE missing) > max(line) FILTER (WHERE NOT missing), true)::int,
+                coalesce(extract(epoch FROM max(at) - min(at) FILTER (WHERE missing)) * 1000, 0)::int
+            FROM m GROUP BY reader ORDER BY reader
+            """, database: database)
+        return rows.split(separator: "\n").compactMap { row in
+            let values = row.split(separator: "|").compactMap { Int($0) }
+            guard values.count == 5 else { return nil }
+            return Tail(
+                reader: values[0], sent: values[1], missing: values[2], isTail: values[3] == 1,
+                milliseconds: values[4])
+        }
+    }
+
+    /// Calls whose row does not say what happened; a line each.
+    ///
+    /// - Parameter mayMiss: Whether parts of calls may have passed unseen: then those stored must have ended, no more.
+    func wrongCalls(mayMiss: Bool) async throws -> [String] {
+        let rows = try cluster.execute(
+            "SELECT call_id, status, answered_at IS NOT NULL, ended_at IS NOT NULL FROM calls WHERE outcome IS DISTINCT FROM 'merged'",
+            database: database)
+        var stored: [String: (status: String, isAnswered: Bool, isEnded: Bool)] = [:]
+        for row in rows.split(separator: "\n") {
+            let values = row.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
+            stored[values[0]] = (values[1], values[2] == "t", values[3] == "t")
+        }
+        let body = try await get(pbxPort, "/simulator/truth").body
+        let truth = try #require(try JSONSerialization.jsonObject(with: body) as? [String: Any])
+        let played = try #require(truth["calls"] as? [[String: Any]])
+        #expect(played.count == calls)
+        var wrong: [String] = []
+        for call in played {
+            guard let id = call["call_id"] as? String, let isAnswered = call["answered"] as? Bool else {
+                continue
+            }
+            switch stored[id] {
+            case nil: if !mayMiss { wrong.append("\(id) is not stored") }
+            case let row?:
+                let isRight =
+                    row.status == "finished" && row.isEnded && (mayMiss || row.isAnswered == isAnswered)
+                if !isRight { wrong.append("\(id): \(row), truth: \(call)") }
+            }
+        }
+        return wrong
+    }
+
+    func end() async {
+        simulator.send(SIGTERM)
+        _ = await simulator.ended(within: 10)
+    }
+}

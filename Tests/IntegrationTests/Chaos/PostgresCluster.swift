@@ -1,0 +1,1 @@
+../../ConnectorsTests/Support/PostgresCluster.swift
