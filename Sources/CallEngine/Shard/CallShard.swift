@@ -13,6 +13,9 @@ public struct CallShard: ~Copyable {
         public var callerNumber: String?
         /// Who was called; `nil`: as in the record.
         public var calleeNumber: String?
+
+        /// None.
+        public init() {}
     }
 
     /// What happened in this shard since the start.
@@ -104,14 +107,20 @@ public struct CallShard: ~Copyable {
     }
 
     /// Ends a call whose end was not seen: the PBX no longer lists any of its channels.
+    ///
+    /// An answered call stays answered; of any other nobody knows how it went on: `lost`.
+    ///
+    /// - Parameters:
+    ///   - time: The last moment at which it was known to live.
+    ///   - updatedAt: Our time.
     public mutating func endUnseen(
-        _ key: CallKey, at time: Timestamp, now: UInt64, actions: inout [CRMAction]
+        _ key: CallKey, at time: Timestamp, updatedAt: Timestamp, now: UInt64, actions: inout [CRMAction]
     ) {
         guard let slot = find(key), calls[slot].record.status != .finished else { return }
         calls[slot].record.flags.insert(.estimatedEnd)
         calls[slot].record.openLegs = 0
         finish(slot, at: time, now, &actions)
-        calls[slot].record.updatedAt = time
+        calls[slot].record.updatedAt = updatedAt
     }
 
     /// Marks a call as having become part of an older one, and ends it.
@@ -172,7 +181,7 @@ public struct CallShard: ~Copyable {
         _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ placement: Placement,
         _ pbx: UInt16, _ time: Timestamp, _ receivedAt: Timestamp
     ) -> Int? {
-        guard calls.count < registry.capacity else {
+        guard hasRoom else {
             counters.refused += 1
             return nil
         }
@@ -384,7 +393,16 @@ public struct CallShard: ~Copyable {
 
     // MARK: Tables
 
-    private func find(_ key: CallKey) -> Int? {
+    var hasRoom: Bool { calls.count < registry.capacity }
+
+    mutating func insertAdopted(_ state: CallState, _ texts: LongTexts?) {
+        let slot = calls.insert(state.key.hash, state)
+        longTexts[slot] = texts
+        counters.started += 1
+        touch(slot)
+    }
+
+    func find(_ key: CallKey) -> Int? {
         calls.find(key.hash) { $0.pointee.key == key }
     }
 

@@ -58,6 +58,8 @@ struct CallState: BitwiseCopyable {
     func outcome() -> CallOutcome {
         if record.flags.contains(.merged) { return .merged }
         if record.answeredAt != nil { return .answered }
+        // Nobody saw how it went on; an answer may have come and gone.
+        if record.flags.contains(.estimatedEnd) { return .lost }
         let early: CallOutcome = record.direction == .outbound ? .cancelled : .abandoned
         switch dialStatus {
         case .busy: return .busy

@@ -103,6 +103,22 @@ extension APIService {
     }
 
     /// The `limit` asked for; `nil` when the request was refused for it.
+    /// `GET /api/gaps`: times in which a PBX was not heard, the newest first.
+    func listGaps(_ request: HTTPRequest, _ exchange: HTTPExchange) {
+        guard let limit = limit(in: request, orElse: Self.defaultLimit, exchange) else { return }
+        environment.store.gaps(limit: limit) { [self] result in
+            switch result {
+            case .success(let gaps):
+                var json = JSONWriter()
+                json.array { list in
+                    for gap in gaps { list.object { $0.gap(gap) } }
+                }
+                respond(exchange, json: json.output)
+            case .failure(let error): storeFailed(error, exchange)
+            }
+        }
+    }
+
     private func limit(in request: HTTPRequest, orElse fallback: Int, _ exchange: HTTPExchange) -> Int? {
         guard let text = request.query(named: "limit") else { return fallback }
         if let number = Self.limit(text) { return number }
@@ -236,6 +252,19 @@ extension JSONWriter {
         member("ended_at", call.endedAt)
         member("inserted_at", call.insertedAt)
         member("updated_at", call.updatedAt)
+    }
+
+    mutating func gap(_ gap: StoredGap) {
+        member("id", gap.id.string)
+        member("pbx", gap.pbx)
+        member("started_at", gap.from)
+        member("ended_at", gap.to)
+        member("reason", gap.reason)
+        member("detail", gap.detail)
+        member("calls_ended", gap.callsEnded)
+        member("calls_found", gap.callsFound)
+        member("calls_kept", gap.callsKept)
+        member("inserted_at", gap.insertedAt)
     }
 
     mutating func event(_ event: StoredEvent) {

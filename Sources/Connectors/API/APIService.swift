@@ -43,7 +43,7 @@ package final class APIService: HTTPService {
 
     /// A known path.
     private enum Route {
-        case page, health, metrics, stats, latency, calls, stream, testEvents
+        case page, health, metrics, stats, latency, calls, gaps, stream, testEvents
         case call(String)
         case events(of: String)
     }
@@ -63,6 +63,7 @@ package final class APIService: HTTPService {
         case .stats: stats(exchange)
         case .latency: latency(exchange)
         case .calls: listCalls(request, exchange)
+        case .gaps: listGaps(request, exchange)
         case .call(let callID): showCall(callID, request, exchange)
         case .events(let callID): listEvents(callID, request, exchange)
         case .stream: stream.join(exchange, isHead: request.method == "HEAD")
@@ -93,6 +94,7 @@ package final class APIService: HTTPService {
         case "/api/stats": return .stats
         case "/api/latency": return .latency
         case "/api/calls": return .calls
+        case "/api/gaps": return .gaps
         case "/api/stream": return .stream
         case "/api/test/events": return .testEvents
         default: return nil

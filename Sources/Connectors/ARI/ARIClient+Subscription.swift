@@ -4,76 +4,143 @@ import Reactor
 
 /// Telling the PBX what to send, and asking what already runs.
 extension ARIClient {
-    /// Begins with the first request; events are handed on all the while.
+    /// Begins with the first request; events are held until the answers are in.
     func beginSubscription() {
-        let steps = ARISubscriptionStep.steps(for: configuration.subscription)
-        guard !steps.isEmpty else {
-            subscription = .active
-            return
-        }
-        subscription = .pending
-        take(steps[...], connection: generation, channels: [])
+        // A fault stays told until it is over.
+        if case .failed = subscription {} else { subscription = .pending }
+        attempt += 1
+        facts = ARIComparisonFacts(
+            startedAt: nil, isRestart: false, lastHeardAt: lostAt, reason: lostReason, channels: [],
+            bridges: [])
+        beginComparison()
+        take(ARISubscriptionStep.steps(for: configuration.subscription)[...], attempt)
     }
 
     /// Sends the first of `steps`, and the rest when it was answered well.
-    private func take(_ steps: ArraySlice<ARISubscriptionStep>, connection: Int, channels: [UInt8]) {
+    private func take(_ steps: ArraySlice<ARISubscriptionStep>, _ attempt: Int) {
         guard let step = steps.first else {
-            subscription = .active
-            subscriptionBackoff.reset()
-            logger.info("ARI: subscribed to the events of all calls")
+            comparison?.answered(facts)
             return
         }
+        if step == .listChannels { comparison?.listsAsked() }
         let (method, path) = step.request(app: encodedAppName)
         let body = step == .putFilter ? ARISubscriptionStep.filterBody : []
         request(method, path, body: body) { [weak self] result in
-            // An answer to a connection that is gone says nothing about this one.
-            guard let self, connection == generation else { return }
+            // An answer to an attempt that was given up says nothing about this one.
+            guard let self, attempt == self.attempt else { return }
             switch result {
             case .failure(let error):
-                failed("\(method) \(path.prefix { $0 != "?" }): \(error.description)", connection)
+                failed("\(method) \(path.prefix { $0 != "?" }): \(error.description)")
             case .success(let response):
-                let message = String(decoding: response.body.prefix(200), as: UTF8.self)
-                switch step.verdict(status: response.status, message: message, user: configuration.user) {
-                case .failed(let reason): return failed(reason, connection)
-                case .unsupported(let reason): logger.warning("ARI: \(reason); all events will come")
-                case .done: break
-                }
-                switch step {
-                case .putFilter, .subscribe:
-                    take(steps.dropFirst(), connection: connection, channels: [])
-                case .listChannels:
-                    take(steps.dropFirst(), connection: connection, channels: response.body)
-                case .listBridges:
-                    continueHeld(in: channels)
-                    sink.snapshot(channels: channels, bridges: response.body, from: self)
-                    take(steps.dropFirst(), connection: connection, channels: [])
-                }
+                answered(step, response, steps.dropFirst(), attempt)
             }
         }
     }
 
+    private func answered(
+        _ step: ARISubscriptionStep, _ response: HTTPClientResponse, _ rest: ArraySlice<ARISubscriptionStep>,
+        _ attempt: Int
+    ) {
+        let message = String(decoding: response.body.prefix(200), as: UTF8.self)
+        switch step.verdict(status: response.status, message: message, user: configuration.user) {
+        case .failed(let reason): return failed(reason)
+        case .unsupported(let reason):
+            logger.warning("ARI: \(reason)")
+            if step == .putFilter { isFiltered = false }
+            return take(rest, attempt)
+        case .done: break
+        }
+        switch step {
+        case .putFilter: isFiltered = true
+        case .subscribe: break
+        case .readBack:
+            if let problem = ARIReadBack.problem(in: response.body, isFiltered: isFiltered) {
+                return failed(problem)
+            }
+        case .information:
+            facts.startedAt = ARIReadBack.startupTime(in: response.body)
+            facts.isRestart = startedAt != nil && facts.startedAt != nil && facts.startedAt != startedAt
+        case .listChannels: facts.channels = response.body
+        case .listBridges: facts.bridges = response.body
+        }
+        take(rest, attempt)
+    }
+
     /// Says why, once per reason, and begins again from the first request after a pause.
-    private func failed(_ reason: String, _ connection: Int) {
+    func failed(_ reason: String) {
         metrics.add(.ariRequestErrors)
+        attempt += 1
+        comparison?.letGo()
+        cancelHold()
         let pause = subscriptionBackoff.next(random: SystemRandom.uint32())
         let level: Logger.Level = subscription == .failed(reason) ? .debug : .error
         logger.log(level: level, "ARI: events of all calls cannot be had: \(reason)")
         subscription = .failed(reason)
+        let attempt = attempt
         subscriptionTimer = loop.schedule(after: pause) { [weak self] in
-            guard let self, connection == generation else { return }
+            guard let self, attempt == self.attempt else { return }
             subscriptionTimer = nil
-            take(
-                ARISubscriptionStep.steps(for: configuration.subscription)[...], connection: connection,
-                channels: [])
+            beginSubscription()
         }
     }
 
-    /// Channels that wait in our application from before this connection.
-    private func continueHeld(in channels: [UInt8]) {
-        guard configuration.stasisPolicy == .continue else { return }
-        let held = ARIHeldChannels.find(in: channels.span.bytes, app: configuration.appName)
-        guard !held.isEmpty else { return }
-        logger.notice("ARI: \(held.count) channels were left in our application; continuing them")
-        for id in held { continueInDialplan(id) }
+    // MARK: Comparing
+
+    private func beginComparison() {
+        // One that was still letting go keeps its events before what comes now.
+        comparison?.endNow()
+        let comparison = ARIComparison(client: self)
+        comparison.onDone = { [weak self] in self?.comparisonDone($0) }
+        comparison.onAskAgain = { [weak self] in
+            guard let self else { return }
+            logger.debug("ARI: the bridges name channels that the list does not have; asking once more")
+            take([.listChannels, .listBridges], attempt)
+        }
+        self.comparison = comparison
+        limitHold()
+    }
+
+    private func limitHold() {
+        cancelHold()
+        holdTimer = loop.schedule(after: holdLimit) { [weak self] in
+            guard let self, let comparison else { return }
+            holdTimer = nil
+            guard comparison.isAsking else { return limitHold() }
+            // A PBX that is slow today gets longer at the next try; calls do not wait for it.
+            let limit = holdLimit
+            holdLimit = min(holdLimit * 2, configuration.maximumHold * 8)
+            failed("the PBX did not tell what runs within \(limit.wholeMilliseconds) ms")
+        }
+    }
+
+    /// More waits than is good: the events go on, and the PBX is asked again later.
+    func heldTooMuch() {
+        guard let comparison, comparison.isAsking else { return }
+        failed(
+            "more than \(ARIComparison.maximumHeldBytes) bytes of events came while the PBX was asked what runs"
+        )
+    }
+
+    private func comparisonDone(_ result: Result<Void, ARIListError>) {
+        comparisonSlices = comparison?.slices ?? 0
+        comparison = nil
+        cancelHold()
+        switch result {
+        case .success:
+            startedAt = facts.startedAt ?? startedAt
+            (lostAt, lostReason) = (nil, nil)
+            holdLimit = configuration.maximumHold
+            subscriptionBackoff.reset()
+            sink.comparisonEnded(facts, from: self)
+            (facts.channels, facts.bridges) = ([], [])
+            let calls = configuration.subscription == .app ? "our application's calls" : "all calls"
+            logger.info("ARI: subscribed to the events of \(calls)")
+            subscription = .active
+        case .failure(.letGo):
+            // `failed` said why and planned the next attempt.
+            break
+        case .failure(.invalid(let error)):
+            failed("a list of the PBX is no valid JSON: \(error)")
+        }
     }
 }

@@ -1,5 +1,5 @@
 package import Logging
-import Protocols
+package import Protocols
 package import Reactor
 
 /// Reads the events of one PBX, for ever: connects, says what it wants, hands every event on in place,
@@ -31,6 +31,10 @@ package final class ARIClient {
         default: nil
         }
     }
+    /// Whether every event since the last comparison went on to the sink.
+    package var isFollowing: Bool { state.isConnected && subscription == .active && comparison == nil }
+    /// Our clock at the last sign of life.
+    package var heardAt: Timestamp { WallClock.now() - (loop.now - lastHeard) }
     /// Connections lost or refused since the start.
     package private(set) var reconnects = 0
     /// Events handed on since the start.
@@ -52,8 +56,22 @@ package final class ARIClient {
     private var connectTimer: TimerID?
     private var pingTimer: TimerID?
     var subscriptionTimer: TimerID?
-    /// Grows with each connection, so that answers to an earlier one's requests are known as stale.
-    private(set) var generation = 0
+    /// Grows with each connection and each new beginning, so that answers to earlier requests are known as stale.
+    var attempt = 0
+    /// Holds events back while the PBX is asked what runs; `nil`: they go on as they come.
+    var comparison: ARIComparison?
+    var facts = ARIComparisonFacts(isRestart: false, channels: [], bridges: [])
+    var holdTimer: TimerID?
+    /// Ticks that the last comparison took.
+    var comparisonSlices = 0
+    var holdLimit: Duration
+    /// The filter of this connection was put.
+    var isFiltered = false
+    /// When the PBX started, as it said last.
+    var startedAt: Timestamp?
+    /// Our clock at the last sign of life of the connection that was lost, and why it was; `nil` once healed.
+    var lostAt: Timestamp?
+    var lostReason: String?
     /// Why we dropped the connection, when we did.
     private var ownReason: String?
     /// The reason that was logged last: the same one again is not worth a line.
@@ -86,6 +104,7 @@ package final class ARIClient {
         lastHeard = loop.now
         backoff = ARIBackoff(base: configuration.backoffBase, cap: configuration.backoffCap)
         subscriptionBackoff = backoff
+        holdLimit = configuration.maximumHold
         var limits = HTTPClientConfiguration()
         limits.connectTimeout = configuration.connectTimeout
         limits.maximumBody = configuration.maximumSnapshotBytes
@@ -117,6 +136,10 @@ package final class ARIClient {
         cancel(&connectTimer)
         cancel(&pingTimer)
         cancel(&subscriptionTimer)
+        cancelHold()
+        attempt += 1
+        comparison?.endNow()
+        comparison = nil
         continuations?.stop()
         http.close()
         if let socket {
@@ -130,6 +153,21 @@ package final class ARIClient {
     package func continueInDialplan(_ channelID: String) {
         guard configuration.stasisPolicy == .continue, !isStopping else { return }
         continuations?.add(channelID)
+    }
+
+    /// A channel waits in our application since before this connection.
+    func leftWaiting(_ channelID: String) {
+        guard configuration.stasisPolicy == .continue else { return }
+        logger.notice(
+            "ARI: a channel was left in our application; continuing it", metadata: ["channel": "\(channelID)"]
+        )
+        continueInDialplan(channelID)
+    }
+
+    /// Gives an event to the sink.
+    func handOn(_ event: RawSpan) {
+        eventCount += 1
+        sink.received(event, from: self)
     }
 
     /// For a sink that checks UTF-8 itself: fails the connection, as RFC 6455 §8.1 wants it.
@@ -160,6 +198,8 @@ package final class ARIClient {
         self.state = state
         sink.stateChanged(self, state)
     }
+
+    func cancelHold() { cancel(&holdTimer) }
 
     private func cancel(_ timer: inout TimerID?) {
         if let running = timer { loop.cancel(running) }
@@ -291,7 +331,6 @@ extension ARIClient: WebSocketDelegate {
         guard socket === self.socket || self.socket == nil else { return }
         self.socket = socket
         guard !isStopping else { return }
-        generation += 1
         openedAt = loop.now
         lastHeard = loop.now
         loggedReason = nil
@@ -315,8 +354,8 @@ extension ARIClient: WebSocketDelegate {
         if event.byteCount <= Self.maximumNoticeBytes, event.contains("\"ApplicationReplaced\"") {
             wasReplaced()
         }
-        eventCount += 1
-        sink.received(event, from: self)
+        guard let comparison else { return handOn(event) }
+        if !comparison.hold(event) { heldTooMuch() }
     }
 
     /// An answer to a ping of ours.
@@ -326,15 +365,23 @@ extension ARIClient: WebSocketDelegate {
     package func closed(_ socket: WebSocketConnection, _ close: WebSocketClose) {
         guard socket === self.socket || self.socket == nil else { return }
         self.socket = nil
-        generation += 1
-        subscription = .none
+        attempt += 1
         cancel(&pingTimer)
         cancel(&subscriptionTimer)
+        cancelHold()
+        // They were sent to us; what the list would have added, the next connection finds.
+        comparison?.endNow()
+        comparison = nil
+        subscription = .none
         guard !isStopping else {
             logger.info("ARI: closed")
             return change(to: .stopped)
         }
         if close.protocolError != nil { metrics.add(.ariProtocolErrors) }
+        if openedAt != nil, lostAt == nil {
+            lostAt = heardAt
+            lostReason = explain(close)
+        }
         if let openedAt, loop.now - openedAt >= configuration.stableAfter { backoff.reset() }
         openedAt = nil
         disconnected(explain(close))
@@ -343,7 +390,7 @@ extension ARIClient: WebSocketDelegate {
 
 extension Duration {
     /// Milliseconds, the rest dropped.
-    fileprivate var wholeMilliseconds: Int64 {
+    var wholeMilliseconds: Int64 {
         let (seconds, attoseconds) = components
         return seconds * 1000 + attoseconds / 1_000_000_000_000_000
     }

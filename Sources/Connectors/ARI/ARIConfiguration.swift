@@ -42,6 +42,8 @@ package struct ARIConfiguration: Sendable, CustomStringConvertible, CustomReflec
     package var silenceLimit: Duration = .seconds(25)
     /// From connecting to the end of the WebSocket handshake.
     package var connectTimeout: Duration = .seconds(10)
+    /// Events wait at most so long for the PBX to tell what runs, after a connection.
+    package var maximumHold: Duration = .seconds(2)
     /// For each REST request.
     package var requestTimeout: Duration = .seconds(10)
     /// First pause before trying again; doubled with each failure.

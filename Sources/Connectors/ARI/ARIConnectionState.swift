@@ -43,7 +43,13 @@ package protocol ARIEventSink: AnyObject {
     /// The state of the connection changed, or, while it is open, that of the subscription (`problem` says
     /// what is wrong with either).
     func stateChanged(_ client: ARIClient, _ state: ARIConnectionState)
-    /// What `GET /channels` and `GET /bridges` answered after a connection, once events of all calls come:
-    /// JSON arrays, not yet checked.
-    func snapshot(channels: [UInt8], bridges: [UInt8], from client: ARIClient)
+    /// The PBX told what runs: what follows until `comparisonEnded` are its channels, and then the events that came
+    /// meanwhile. Events older than the lists were handed on before.
+    ///
+    /// A comparison that ends early (the connection was lost) has no `comparisonEnded`.
+    func comparisonBegan(_ facts: ARIComparisonFacts, from client: ARIClient)
+    /// One channel that is there, as the text of a `ChannelSnapshot` event; borrowed until return.
+    func listed(_ payload: RawSpan, from client: ARIClient)
+    /// What was there was told, and events go on as they come: what was not told of since `comparisonBegan` is gone.
+    func comparisonEnded(_ facts: ARIComparisonFacts, from client: ARIClient)
 }

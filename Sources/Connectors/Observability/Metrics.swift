@@ -18,6 +18,11 @@ package enum Metric: Int, CaseIterable, Sendable {
     case ariReplaced
     case ariContinued
     case ariContinueRefused
+    case ariClockOffset
+    case gaps
+    case gapCallsEnded
+    case gapCallsFound
+    case gapMilliseconds
     case handoffEvents
     case handoffDropped
     // Calls.
@@ -83,6 +88,12 @@ package enum Metric: Int, CaseIterable, Sendable {
         case .ariContinued: ("ari_continued_total", "Channels sent on in the dialplan.", false)
         case .ariContinueRefused:
             ("ari_continue_refused_total", "Channels that could not be sent on in the dialplan.", false)
+        case .ariClockOffset: ("ari_clock_offset_milliseconds", "The PBX's clock minus ours.", true)
+        case .gaps: ("gaps_total", "Times in which a PBX was not heard, once over.", false)
+        case .gapCallsEnded:
+            ("gap_calls_ended_total", "Calls whose end fell into a gap and is estimated.", false)
+        case .gapCallsFound: ("gap_calls_found_total", "Calls that began in a gap.", false)
+        case .gapMilliseconds: ("gap_milliseconds_total", "How long PBXs were not heard.", false)
         case .handoffEvents: ("handoff_events_total", "Events handed to another loop's shard.", false)
         case .handoffDropped:
             ("handoff_dropped_total", "Events lost because another loop's mailbox was full.", false)

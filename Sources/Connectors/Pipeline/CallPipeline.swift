@@ -9,8 +9,10 @@ package enum PipelineMessage: Sendable {
     case events(HandoffBlock)
     /// A call of the receiver's became part of another.
     case becamePart(CallKey, at: Timestamp)
-    /// The PBX no longer lists any channel of this call.
-    case endUnseen(CallKey, at: Timestamp)
+    /// The PBX no longer lists any channel of these calls.
+    case endUnseen([UnseenEnd])
+    /// Calls that an earlier run left open in the database.
+    case adopt([StoredCall], pbx: UInt16)
     /// A call that an earlier run left open in the database, and that the PBX no longer has.
     case endStored(StoredCall, at: Timestamp)
     /// Bitrix24 gave a call its id.
@@ -59,14 +61,16 @@ package final class CallPipeline {
         }
     }
 
-    private let loop: Loop
+    let loop: Loop
     private let index: Int
-    private let shared: Shared
-    private let commit: GroupCommit
-    private let logger: Logger
-    private var reader: ARIEventReader
-    private var graph: LegGraph
-    private var shard: CallShard
+    let shared: Shared
+    let commit: GroupCommit
+    let logger: Logger
+    var reader: ARIEventReader
+    var graph: LegGraph
+    var shard: CallShard
+    /// By the index of the PBX.
+    var watches: [PBXWatch] = []
     private var actions: [CRMAction] = []
     private var outgoing: [HandoffBlock?]
     private var reported = CallShard.Counters()
@@ -76,6 +80,9 @@ package final class CallPipeline {
     private var invalidLine = SpacedLine(interval: .seconds(1))
     private var duplicateLine = SpacedLine(interval: .seconds(1))
     private var refusedLine = SpacedLine(interval: .seconds(60))
+
+    /// What a list of channels lacks may still end by an event for so long.
+    package var comparisonGrace: Duration = .seconds(1)
 
     /// Told of CRM actions whose calls are durable.
     package var onActions: (([CRMAction]) -> Void)?
@@ -121,8 +128,10 @@ package final class CallPipeline {
         shared.metrics.add(.ariEvents)
         shared.metrics.add(.ariEventBytes, payload.byteCount)
         if event.duplicateKeys > 0 { duplicateKeys(event) }
+        if Int(pbx) >= watches.count { watch(pbx) { _ in } }
+        if let stamp = event.timestamp { watches[Int(pbx)].clock.note(stamp, receivedAt: receivedAt) }
         return payload.withUnsafeBytes { bytes in
-            place(event, bytes, pbx, subscription, receivedAt)
+            _ = place(event, bytes, pbx, subscription, receivedAt)
             guard event.kind == .stasisStart else { return .taken }
             return .stasisStart(channelID: event.channel.id.string(in: bytes))
         }
@@ -138,10 +147,10 @@ package final class CallPipeline {
         case invalid(JSONError)
     }
 
-    private func place(
+    func place(
         _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ pbx: UInt16,
         _ subscription: LegGraph.Subscription, _ receivedAt: Timestamp
-    ) {
+    ) -> Placement {
         count(event, payload)
         let now = loop.now.nanoseconds
         let placement =
@@ -150,12 +159,22 @@ package final class CallPipeline {
         if let merged = placement.mergedCall {
             tell(shared.shard(of: merged.hash), .becamePart(merged, at: event.timestamp ?? receivedAt))
         }
+        if !watches[Int(pbx)].unseen.isEmpty { noteSeen(placement, pbx) }
         let owner = shared.shard(of: placement.key.hash)
         if owner == index {
             apply(event, payload, placement, pbx, receivedAt)
         } else {
             handOff(event, payload, placement, pbx, receivedAt, to: owner)
         }
+        return placement
+    }
+
+    /// A call of an earlier run lives on, or its end was seen.
+    private func noteSeen(_ placement: Placement, _ pbx: UInt16) {
+        if placement.openLegs > 0 || placement.changes.contains(.callEnded) {
+            watches[Int(pbx)].unseen[placement.key.hash] = nil
+        }
+        if let merged = placement.mergedCall { watches[Int(pbx)].unseen[merged.hash] = nil }
     }
 
     private static func unknownKey(_ hasher: TextHash) -> CallKey {
@@ -216,7 +235,7 @@ package final class CallPipeline {
         }
     }
 
-    private func invalid(_ error: JSONError, bytes: Int) {
+    func invalid(_ error: JSONError, bytes: Int) {
         shared.metrics.add(.ariEventsInvalid)
         guard let count = invalidLine.take(at: loop.now) else { return }
         logger.warning(
@@ -268,7 +287,7 @@ package final class CallPipeline {
     }
 
     /// Order matters: what was said before must be taken before.
-    private func tell(_ owner: Int, _ message: PipelineMessage) {
+    func tell(_ owner: Int, _ message: PipelineMessage) {
         if owner == index { return take(message) }
         send(to: owner)
         if !shared.mailboxes[owner].post(message) { shared.metrics.add(.handoffDropped) }
@@ -286,8 +305,13 @@ package final class CallPipeline {
             measure(.state, since: receipt, count: block.entries.count)
         case .becamePart(let key, let time):
             shard.becamePart(key, at: time, now: now, actions: &actions)
-        case .endUnseen(let key, let time):
-            shard.endUnseen(key, at: time, now: now, actions: &actions)
+        case .endUnseen(let endings):
+            let updatedAt = WallClock.now()
+            for ending in endings {
+                shard.endUnseen(ending.key, at: ending.at, updatedAt: updatedAt, now: now, actions: &actions)
+            }
+        case .adopt(let calls, let pbx):
+            takeOver(calls, pbx: pbx)
         case .endStored(let call, let time):
             endStored(call, at: time)
         case .registered(let callID, let bitrixCallID):
@@ -311,41 +335,12 @@ package final class CallPipeline {
         record.status = .finished
         record.answeredAt = call.answeredAt
         record.endedAt = max(time, call.answeredAt ?? record.startedAt)
-        record.updatedAt = time
+        record.updatedAt = WallClock.now()
         record.outcome = call.answeredAt == nil ? .lost : .answered
         record.flags = [.estimatedEnd]
         let callID = Array(call.callID.utf8)
         let fits = callID.withUnsafeBytes { record.callID.assign($0) }
         commit.appendCall(record, longTexts: fits ? nil : LongTexts(callID: callID))
-    }
-
-    // MARK: Snapshots
-
-    /// Notes that a connection to the PBX opened, before its first event.
-    package func connectionOpened(pbx: UInt16) {
-        graph.beginReconcile(pbx: pbx)
-    }
-
-    /// Takes the body of `GET /channels` after a (re)connect: opens what is new, ends what is gone.
-    package func snapshot(channels: [UInt8], pbx: UInt16, subscription: LegGraph.Subscription) {
-        let receivedAt = WallClock.now()
-        do throws(JSONError) {
-            try ChannelSnapshot.forEachChannel(in: channels) { wrapped in
-                var event = ARIEvent()
-                guard (try? reader.read(wrapped.span.bytes, into: &event)) != nil else { return }
-                wrapped.withUnsafeBytes { place(event, $0, pbx, subscription, receivedAt) }
-            }
-        } catch {
-            logger.warning("the PBX's channel list is no valid JSON, calls are not reconciled: \(error)")
-            return
-        }
-        var endedCalls: [CallKey] = []
-        graph.finishReconcile(pbx: pbx, now: loop.now.nanoseconds) { endedCalls.append($0) }
-        for key in endedCalls { tell(shared.shard(of: key.hash), .endUnseen(key, at: receivedAt)) }
-        if !endedCalls.isEmpty {
-            logger.warning(
-                "calls ended while the PBX was out of reach", metadata: ["calls": "\(endedCalls.count)"])
-        }
     }
 
     // MARK: Ticks

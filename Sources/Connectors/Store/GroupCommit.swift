@@ -137,6 +137,11 @@ package final class GroupCommit {
         if !isDropping, gathering.isFull { seal() }
     }
 
+    /// Writes a row that comes once in a while; it is kept also while event rows are dropped.
+    package func append(note: StoreNote) {
+        gathering.append(note: note)
+    }
+
     /// Releases the action once all rows appended before it are durable.
     package func attach(crm action: CRMAction) {
         if isDropping, gathering.crmActions.count >= Self.maximumActionsBeyondQueue {

@@ -125,6 +125,10 @@ package protocol StoreReader: AnyObject {
     func call(
         id callID: String, events page: EventPage,
         completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void)
+    /// Times in which a PBX was not heard, the newest first.
+    func gaps(limit: Int, completion: @escaping (Result<[StoredGap], StoreError>) -> Void)
+    /// When each PBX was last heard.
+    func sightings(completion: @escaping (Result<[PBXSighting], StoreError>) -> Void)
     /// Closes the connection; waiting reads complete as unavailable.
     func stop()
 }

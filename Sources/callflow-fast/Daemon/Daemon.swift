@@ -152,7 +152,7 @@ struct Daemon {
             throw StartError(problem: problem)
         }
         // Not before: connecting takes the application's name away from a daemon that runs already.
-        _ = plan.orders[0].post(.begin)
+        _ = plan.orders[loops - 1].post(.begin)
     }
 
     private static func loops(_ settings: Settings) -> Int {

@@ -6,9 +6,11 @@ import Reactor
 
 /// What the main thread tells a loop.
 enum NodeOrder: Sendable {
-    /// All loops stand and the port is ours: read the PBX.
+    /// All loops stand and the port is ours: find out what an earlier run left open.
     case begin
-    /// The PBX has told its channels for the first time: end what an earlier run left open.
+    /// That is known, as far as the database could tell; read the PBX.
+    case read([StoredCall], PBXSighting?)
+    /// The PBX has told its channels for the first time: end what is still open and was not found before.
     case endForgotten
     /// Take nothing new, write out what waits, then report to the latch.
     case stop
@@ -26,7 +28,6 @@ final class LoopNode {
     private var ari: ARIClient?
     private var web: WebNode?
     private var crm: BitrixClient?
-    private var connectedSince: MonotonicInstant?
     private var isReconciled = false
     /// When a batch last became durable, or when nothing was on its way.
     private var lastAnswer: MonotonicInstant
@@ -89,6 +90,21 @@ final class LoopNode {
         client.start()
     }
 
+    /// Writes down now and then that the PBX is heard.
+    private func noteSightings() {
+        loop.schedule(after: Self.sightingInterval) { [weak self] in
+            self?.noteSighting()
+            self?.noteSightings()
+        }
+    }
+
+    private static let sightingInterval: Duration = .seconds(10)
+
+    private func noteSighting() {
+        guard let ari, ari.isFollowing else { return }
+        pipeline.noteSighting(pbx: UInt16(ari.index), name: ari.name, heardAt: ari.heardAt)
+    }
+
     private func startCRM() {
         guard let configuration = plan.settings.bitrix else { return }
         let client = BitrixClient(
@@ -109,9 +125,15 @@ final class LoopNode {
 
     private func take(_ order: NodeOrder) {
         switch order {
-        case .begin: startReading()
+        case .begin: web?.readOpenCalls { [plan] in _ = plan.orders[0].post(.read($0, $1)) }
+        case .read(let calls, let sighting):
+            pipeline.adopt(calls, sighting: sighting, pbx: 0)
+            startReading()
+            noteSightings()
         case .endForgotten: web?.endForgottenCalls()
         case .stop:
+            // The next run need not doubt what this one saw to the end.
+            noteSighting()
             ari?.stop()
             web?.stopAccepting()
             // One more tick: events that another loop handed over before it stopped are taken first.
@@ -127,8 +149,7 @@ final class LoopNode {
 
 extension LoopNode: ARIEventSink {
     func received(_ payload: RawSpan, from client: ARIClient) {
-        let subscription: LegGraph.Subscription =
-            client.configuration.subscription == .app ? .applicationOnly : .allChannels
+        let subscription = Self.subscription(of: client)
         switch pipeline.received(payload, pbx: UInt16(client.index), subscription: subscription) {
         case .taken: break
         case .stasisStart(let channelID): client.continueInDialplan(channelID)
@@ -140,23 +161,31 @@ extension LoopNode: ARIEventSink {
 
     func stateChanged(_ client: ARIClient, _ state: ARIConnectionState) {
         switch state {
-        case .connected(let since):
-            // Also told when the subscription changes; a connection is new once.
-            if connectedSince != since { pipeline.connectionOpened(pbx: UInt16(client.index)) }
-            connectedSince = since
-            plan.links.set(pbxConnected: true, problem: client.problem)
-        case .disconnected(let reason, _): plan.links.set(pbxConnected: false, problem: reason)
+        case .connected: plan.links.set(pbxConnected: true, problem: client.problem)
+        case .disconnected(let reason, _):
+            pipeline.connectionLost(pbx: UInt16(client.index))
+            plan.links.set(pbxConnected: false, problem: reason)
         case .idle, .connecting: break
         case .stopped: plan.links.set(pbxConnected: false, problem: "stopped")
         }
     }
 
-    func snapshot(channels: [UInt8], bridges: [UInt8], from client: ARIClient) {
-        let subscription: LegGraph.Subscription =
-            client.configuration.subscription == .app ? .applicationOnly : .allChannels
-        pipeline.snapshot(channels: channels, pbx: UInt16(client.index), subscription: subscription)
+    func comparisonBegan(_ facts: ARIComparisonFacts, from client: ARIClient) {
+        pipeline.comparisonBegan(pbx: UInt16(client.index))
+    }
+
+    func listed(_ payload: RawSpan, from client: ARIClient) {
+        pipeline.listed(payload, pbx: UInt16(client.index), subscription: Self.subscription(of: client))
+    }
+
+    func comparisonEnded(_ facts: ARIComparisonFacts, from client: ARIClient) {
+        pipeline.comparisonEnded(facts, pbx: UInt16(client.index), name: client.name)
         guard !isReconciled else { return }
         isReconciled = true
         _ = plan.orders[plan.loops - 1].post(.endForgotten)
+    }
+
+    private static func subscription(of client: ARIClient) -> LegGraph.Subscription {
+        client.configuration.subscription == .app ? .applicationOnly : .allChannels
     }
 }

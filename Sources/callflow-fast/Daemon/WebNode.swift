@@ -12,6 +12,8 @@ final class WebNode {
     private let keeper: StoreKeeper?
     private var service: APIService?
     private var server: HTTPServer?
+    /// When an earlier run heard the PBX last.
+    private var sighting: PBXSighting?
 
     init(loop: Loop, plan: DaemonPlan) {
         self.loop = loop
@@ -33,6 +35,50 @@ final class WebNode {
         plan.logger.info("API and live page", metadata: ["address": "http://\(bound)/"])
     }
 
+    /// Reads what an earlier run left open, and when it heard the PBX last.
+    ///
+    /// Tries for `Self.openCallsTime`; a database that is away must not keep us from the PBX. What it has then is ended
+    /// later, by `endForgottenCalls`.
+    ///
+    /// - Parameter completion: Called once, later.
+    func readOpenCalls(_ completion: @escaping ([StoredCall], PBXSighting?) -> Void) {
+        readOpenCalls(until: loop.now + Self.openCallsTime, completion)
+    }
+
+    private static let openCallsTime: Duration = .seconds(2)
+    private static let openCallsPause: Duration = .milliseconds(100)
+
+    private func readOpenCalls(
+        until deadline: MonotonicInstant, _ completion: @escaping ([StoredCall], PBXSighting?) -> Void
+    ) {
+        let name = plan.settings.pbxName
+        reader.sightings { [weak self] result in
+            guard let self else { return }
+            guard case .success(let sightings) = result else {
+                guard loop.now < deadline else {
+                    plan.logger.warning(
+                        "the PBX is read before the calls of an earlier run: the database is away")
+                    return completion([], nil)
+                }
+                loop.schedule(after: Self.openCallsPause) { [weak self] in
+                    self?.readOpenCalls(until: deadline, completion)
+                }
+                return
+            }
+            sighting = sightings.first { $0.pbx == name }
+            let filter = CallFilter(limit: StoreReads.maximumOpenCalls, openBefore: plan.startedAt)
+            reader.calls(filter) { [weak self] result in
+                guard let self else { return }
+                let calls = ((try? result.get()) ?? []).filter { ($0.pbx ?? name) == name }
+                if !calls.isEmpty {
+                    plan.logger.info(
+                        "calls of an earlier run are open", metadata: ["calls": "\(calls.count)"])
+                }
+                completion(calls, sighting)
+            }
+        }
+    }
+
     /// Ends calls that are open in the database, are older than this run, and are not among the PBX's channels.
     ///
     /// The other shards get a moment to take what the PBX just told.
@@ -50,7 +96,9 @@ final class WebNode {
             let name = plan.settings.pbxName
             let forgotten = calls.filter { ($0.pbx ?? name) == name && liveCall(callID: $0.callID) == nil }
             let told = forgotten.prefix { call in
-                plan.shared.mailboxes[plan.shard(of: call.callID)].post(.endStored(call, at: WallClock.now()))
+                let lastSeen = [sighting?.seenAt, call.startedAt, call.answeredAt].compactMap { $0 }.max()
+                return plan.shared.mailboxes[plan.shard(of: call.callID)].post(
+                    .endStored(call, at: lastSeen ?? call.insertedAt))
             }
             guard !forgotten.isEmpty else { return }
             plan.logger.warning(

@@ -74,7 +74,8 @@ final class Playback {
         graph.finishReconcile(pbx: 0, now: now) { ended.append($0) }
         for key in ended {
             shard.endUnseen(
-                key, at: Timestamp(microseconds: 1_800_000_000_000_000), now: now, actions: &actions)
+                key, at: Timestamp(microseconds: 1_800_000_000_000_000),
+                updatedAt: Timestamp(microseconds: 1_800_000_000_000_000), now: now, actions: &actions)
         }
         drain()
     }

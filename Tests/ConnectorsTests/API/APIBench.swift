@@ -10,6 +10,7 @@ final class FakeReader: StoreReader {
     var rows: [StoredCall] = []
     var events: [String: [StoredEvent]] = [:]
     var failure: StoreError?
+    var gapRows: [StoredGap] = []
     private(set) var filters: [CallFilter] = []
     private(set) var askedIDs: [String] = []
     private(set) var pages: [EventPage] = []
@@ -20,6 +21,16 @@ final class FakeReader: StoreReader {
 
     func start() {}
     func stop() {}
+
+    func gaps(limit: Int, completion: @escaping (Result<[StoredGap], StoreError>) -> Void) {
+        let result: Result<[StoredGap], StoreError> =
+            failure.map { .failure($0) } ?? .success(Array(gapRows.prefix(limit)))
+        loop.schedule(after: .zero) { completion(result) }
+    }
+
+    func sightings(completion: @escaping (Result<[PBXSighting], StoreError>) -> Void) {
+        loop.schedule(after: .zero) { completion(.success([])) }
+    }
 
     func calls(_ filter: CallFilter, completion: @escaping (Result<[StoredCall], StoreError>) -> Void) {
         filters.append(filter)

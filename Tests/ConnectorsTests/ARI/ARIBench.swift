@@ -14,11 +14,16 @@ final class EventKeeper: ARIEventSink {
     /// What was wrong when a state changed.
     var problems: [String] = []
     var snapshots: [(channels: [UInt8], bridges: [UInt8])] = []
+    var listed: [[UInt8]] = []
+    var ended: [ARIComparisonFacts] = []
+    /// What came, in order: `event`, `began`, `listed`, `ended`.
+    var order: [String] = []
     var onEvent: ((ARIClient, [UInt8]) -> Void)?
 
     func received(_ payload: RawSpan, from client: ARIClient) {
         let event = payload.withUnsafeBytes { Array($0) }
         events.append(event)
+        order.append("event")
         onEvent?(client, event)
     }
 
@@ -27,8 +32,19 @@ final class EventKeeper: ARIEventSink {
         if let problem = client.problem { problems.append(problem) }
     }
 
-    func snapshot(channels: [UInt8], bridges: [UInt8], from client: ARIClient) {
-        snapshots.append((channels, bridges))
+    func comparisonBegan(_ facts: ARIComparisonFacts, from client: ARIClient) {
+        snapshots.append((facts.channels, facts.bridges))
+        order.append("began")
+    }
+
+    func listed(_ payload: RawSpan, from client: ARIClient) {
+        listed.append(payload.withUnsafeBytes { Array($0) })
+        order.append("listed")
+    }
+
+    func comparisonEnded(_ facts: ARIComparisonFacts, from client: ARIClient) {
+        ended.append(facts)
+        order.append("ended")
     }
 
     /// How often the stream was opened.

@@ -57,7 +57,9 @@ struct ReplayTests {
         #expect(bench.metrics[.ariEventsInvalid] == 0)
         #expect(bench.metrics[.storeEventsWritten] == total)
         #expect(bench.metrics[.storeEventsDropped] == 0)
-        #expect(bench.metrics[.ariReconnects] == 0)
+        #expect(
+            bench.metrics[.ariReconnects] == 0,
+            "\(bench.log.lines.filter { $0.contains("next try") }.prefix(3))")
 
         // Each call.
         for line in try Self.text("expected-calls.tsv") {

@@ -19,18 +19,22 @@ final class WholeWayBench {
     private let store: Store
     private let commit: GroupCommit
     private let folder: String?
+    let url: String
     private var simulators: [PBXSimulator] = []
     private var clients: [ARIClient] = []
     private(set) var actions: [CRMAction] = []
-    private var connectedSince: [Int: MonotonicInstant] = [:]
 
-    init(_ mode: IOMode, _ kind: StoreKind, maximumCalls: Int = 8192) throws {
+    /// - Parameter database: URL of one that is there already; `nil`: a new one.
+    init(_ mode: IOMode, _ kind: StoreKind, maximumCalls: Int = 8192, database: String? = nil) throws {
         var configuration = LoopConfiguration()
         configuration.ioMode = mode
         configuration.maximumConnections = 1024
         loop = try Loop(configuration: configuration)
         let url: String
         switch kind {
+        case _ where database != nil:
+            folder = nil
+            url = database ?? ""
         case .sqlite:
             let folder = "/tmp/callflow-way-\(UInt64.random(in: 0...UInt64.max))"
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
@@ -40,7 +44,9 @@ final class WholeWayBench {
             folder = nil
             url = try PostgresCluster.shared().makeDatabase()
         }
-        let settings = StoreBench.quick
+        var settings = StoreBench.quick
+        settings.pbxNames = ["pbx0", "pbx1"]
+        self.url = url
         store = try Store(
             location: StoreLocation(databaseURL: url), settings: settings, metrics: metrics,
             logger: log.logger)
@@ -83,17 +89,28 @@ final class WholeWayBench {
     ) throws -> PBXSimulator {
         let simulator = try PBXSimulator(loop: loop, configuration: configuration, logger: log.logger)
         let address = try simulator.start(on: .loopback(port: 0))
+        simulators.append(simulator)
+        try read(address, subscription: subscription)
+        return simulator
+    }
+
+    /// Starts a client that reads the PBX at an address.
+    @discardableResult
+    func read(
+        _ address: SocketAddress, subscription: ARIConfiguration.Subscription = .calls,
+        change: (inout ARIConfiguration) -> Void = { _ in }
+    ) throws -> ARIClient {
         var ari = ARIConfiguration(
             name: "pbx\(clients.count)", url: try URL("ws://\(address)/ari/events"), user: "callflow",
             password: "secret")
         ari.subscription = subscription
+        change(&ari)
         let client = ARIClient(
             loop: loop, index: clients.count, configuration: ari, sink: self, logger: log.logger,
             metrics: metrics)
-        simulators.append(simulator)
         clients.append(client)
         client.start()
-        return simulator
+        return client
     }
 
     var isSettled: Bool { commit.isIdle }
@@ -109,6 +126,20 @@ final class WholeWayBench {
         var answer: Result<StoredCallWithEvents?, StoreError>?
         reader.call(id: callID) { answer = $0 }
         try wait(for: "a call") { answer != nil }
+        return try #require(answer).get()
+    }
+
+    func gaps() throws -> [StoredGap] {
+        var answer: Result<[StoredGap], StoreError>?
+        reader.gaps(limit: 100) { answer = $0 }
+        try wait(for: "the gaps") { answer != nil }
+        return try #require(answer).get()
+    }
+
+    func sightings() throws -> [PBXSighting] {
+        var answer: Result<[PBXSighting], StoreError>?
+        reader.sightings { answer = $0 }
+        try wait(for: "the sightings") { answer != nil }
         return try #require(answer).get()
     }
 
@@ -133,12 +164,20 @@ extension WholeWayBench: ARIEventSink {
     }
 
     func stateChanged(_ client: ARIClient, _ state: ARIConnectionState) {
-        guard case .connected(let since) = state, connectedSince[client.index] != since else { return }
-        connectedSince[client.index] = since
-        pipeline.connectionOpened(pbx: UInt16(client.index))
+        if case .disconnected = state { pipeline.connectionLost(pbx: UInt16(client.index)) }
     }
 
-    func snapshot(channels: [UInt8], bridges: [UInt8], from client: ARIClient) {
-        pipeline.snapshot(channels: channels, pbx: UInt16(client.index), subscription: .allChannels)
+    func comparisonBegan(_ facts: ARIComparisonFacts, from client: ARIClient) {
+        pipeline.comparisonBegan(pbx: UInt16(client.index))
+    }
+
+    func listed(_ payload: RawSpan, from client: ARIClient) {
+        let isApp = client.configuration.subscription == .app
+        pipeline.listed(
+            payload, pbx: UInt16(client.index), subscription: isApp ? .applicationOnly : .allChannels)
+    }
+
+    func comparisonEnded(_ facts: ARIComparisonFacts, from client: ARIClient) {
+        pipeline.comparisonEnded(facts, pbx: UInt16(client.index), name: client.name)
     }
 }

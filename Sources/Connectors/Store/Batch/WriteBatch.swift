@@ -23,6 +23,7 @@ package final class WriteBatch {
     private(set) var calls = CallRows()
     private(set) var crmUpdates: [(callID: [UInt8], bitrixCallID: [UInt8])] = []
     private var crmUpdateBytes = 0
+    private(set) var notes: [StoreNote] = []
 
     /// What the CRM shall be told once this batch is durable.
     package private(set) var crmActions: [CRMAction] = []
@@ -48,7 +49,7 @@ package final class WriteBatch {
     /// Call rows.
     package var callCount: Int { calls.count }
     /// Rows of all kinds.
-    package var rowCount: Int { events.count + calls.count + crmUpdates.count }
+    package var rowCount: Int { events.count + calls.count + crmUpdates.count + notes.count }
     /// Memory of the rows.
     package var byteCount: Int { events.byteCount + calls.byteCount + crmUpdateBytes }
     /// Whether there is nothing to write and nobody waits for it.
@@ -92,6 +93,11 @@ package final class WriteBatch {
         crmUpdateBytes += key.count + value.count + 64
     }
 
+    /// Takes a row that is written once in a while.
+    package func append(note: StoreNote) {
+        notes.append(note)
+    }
+
     /// Carries along what the CRM shall be told once the batch is durable.
     package func attach(crm action: CRMAction) {
         crmActions.append(action)
@@ -111,6 +117,7 @@ package final class WriteBatch {
         events.removeAll(keepingUpTo: Self.keptColumnBytes)
         calls.removeAll(keepingUpTo: Self.keptColumnBytes)
         crmUpdates.removeAll()
+        notes.removeAll()
         crmUpdateBytes = 0
         crmActions.removeAll()
         receipts.removeAll(keepingCapacity: true)
@@ -161,7 +168,8 @@ extension WriteBatch {
         return (part(rows: 0..<middle), part(rows: middle..<rowCount))
     }
 
-    /// A batch of some of the rows, counted events first, then calls, then updates of Bitrix24's ids.
+    /// A batch of some of the rows, counted events first, then calls, then updates of Bitrix24's ids,
+    /// then notes.
     private func part(rows: Range<Int>) -> WriteBatch {
         let part = WriteBatch()
         part.sequence = sequence + UInt64(rows.lowerBound)
@@ -183,6 +191,9 @@ extension WriteBatch {
             part.crmUpdates.append(update)
             part.crmUpdateBytes += update.callID.count + update.bitrixCallID.count + 64
         }
+        let before = offset + crmUpdates.count
+        let noteRows = rows.clamped(to: before..<before + notes.count)
+        part.notes.append(contentsOf: notes[noteRows.lowerBound - before..<noteRows.upperBound - before])
         return part
     }
 
@@ -200,6 +211,12 @@ extension WriteBatch {
         }
         if calls.count > 0 {
             return ("call", calls.withCallID(at: 0) { String(decoding: $0, as: UTF8.self) }, "")
+        }
+        if let note = notes.first {
+            switch note {
+            case .gap(let gap): return ("gap", "", gap.reason)
+            case .sighting(let sighting): return ("sighting", "", sighting.pbx)
+            }
         }
         return ("crm update", String(decoding: crmUpdates.first?.callID ?? [], as: UTF8.self), "")
     }

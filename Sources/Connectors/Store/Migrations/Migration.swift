@@ -20,6 +20,7 @@ struct Migration: Sendable {
         .callFacts,
         .commitLedger,
         .growth,
+        .callModel,
     ]
 
     /// Those of PostgreSQL.

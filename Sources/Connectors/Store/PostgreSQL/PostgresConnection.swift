@@ -178,6 +178,8 @@ struct PostgresConnector: Sendable {
         try connection.prepare(PostgresStatements.insertEventsName, statements.insertEvents)
         try connection.prepare(PostgresStatements.upsertCallsName, statements.upsertCalls)
         try connection.prepare(PostgresStatements.updateCRMName, statements.updateCRM)
+        try connection.prepare(PostgresStatements.insertGapsName, statements.insertGaps)
+        try connection.prepare(PostgresStatements.upsertSightingsName, statements.upsertSightings)
         try connection.prepare(PostgresCommitLedger.noteName, ledger.note)
         guard PQsetnonblocking(connection.handle, 1) == 0, PQenterPipelineMode(connection.handle) == 1 else {
             throw .unavailable(connection.message)

@@ -15,6 +15,8 @@ package final class PostgresReader: StoreReader {
         enum Kind {
             case calls(CallFilter, (Result<[StoredCall], StoreError>) -> Void)
             case call(String, EventPage, (Result<StoredCallWithEvents?, StoreError>) -> Void)
+            case gaps(Int, (Result<[StoredGap], StoreError>) -> Void)
+            case sightings((Result<[PBXSighting], StoreError>) -> Void)
         }
 
         let kind: Kind
@@ -32,6 +34,8 @@ package final class PostgresReader: StoreReader {
             switch kind {
             case .calls(_, let completion): completion(.failure(error))
             case .call(_, _, let completion): completion(.failure(error))
+            case .gaps(_, let completion): completion(.failure(error))
+            case .sightings(let completion): completion(.failure(error))
             }
         }
     }
@@ -74,6 +78,14 @@ package final class PostgresReader: StoreReader {
         completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void
     ) {
         enqueue(Request(.call(callID, page, completion)))
+    }
+
+    package func gaps(limit: Int, completion: @escaping (Result<[StoredGap], StoreError>) -> Void) {
+        enqueue(Request(.gaps(limit, completion)))
+    }
+
+    package func sightings(completion: @escaping (Result<[PBXSighting], StoreError>) -> Void) {
+        enqueue(Request(.sightings(completion)))
     }
 
     package func stop() {
@@ -176,6 +188,15 @@ extension PostgresReader {
         case .calls(let filter, _):
             let query = CallListQuery(filter, .postgres)
             return (query.sql, query.values.map(\.text))
+        case .gaps(let limit, _):
+            return (
+                """
+                SELECT id, pbx, started_at, ended_at, reason, detail, calls_ended, calls_found, calls_kept,
+                    inserted_at
+                FROM callflow_gaps ORDER BY started_at DESC, id LIMIT $1::int4
+                """, [String(min(max(limit, 0), StoreReads.maximumCalls))]
+            )
+        case .sightings: return ("SELECT pbx, seen_at, started_at FROM callflow_pbx ORDER BY pbx", [])
         case .call(let callID, let page, _):
             guard let call = request.call else {
                 return ("SELECT \(CallListQuery.columns) FROM calls WHERE call_id = $1::text", [callID])
@@ -211,6 +232,10 @@ extension PostgresReader {
         switch request.kind {
         case .calls(_, let completion):
             complete(request) { completion(.success((0..<rows.count).map { rows.call($0) })) }
+        case .gaps(_, let completion):
+            complete(request) { completion(.success((0..<rows.count).map { rows.gap($0) })) }
+        case .sightings(let completion):
+            complete(request) { completion(.success((0..<rows.count).map { rows.sighting($0) })) }
         case .call(_, let page, let completion):
             guard let call = request.call else {
                 guard rows.count > 0 else { return complete(request) { completion(.success(nil)) } }

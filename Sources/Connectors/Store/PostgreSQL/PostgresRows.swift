@@ -51,6 +51,20 @@ struct PostgresRows {
             endedEstimated: raw(row, 15)?.first == 1)
     }
 
+    func gap(_ row: Int) -> StoredGap {
+        func count(_ column: Int32) -> Int { Int(integer(row, column, as: Int32.self) ?? 0) }
+        return StoredGap(
+            id: uuid(row, 0) ?? CallUUID(high: 0, low: 0), pbx: string(row, 1) ?? "",
+            from: timestamp(row, 2) ?? .zero, to: timestamp(row, 3) ?? .zero, reason: string(row, 4) ?? "",
+            detail: string(row, 5) ?? "", callsEnded: count(6), callsFound: count(7), callsKept: count(8),
+            insertedAt: timestamp(row, 9) ?? .zero)
+    }
+
+    func sighting(_ row: Int) -> PBXSighting {
+        PBXSighting(
+            pbx: string(row, 0) ?? "", seenAt: timestamp(row, 1) ?? .zero, startedAt: timestamp(row, 2))
+    }
+
     func event(_ row: Int) -> StoredEvent {
         StoredEvent(
             id: integer(row, 0, as: Int64.self) ?? 0, callID: string(row, 1) ?? "",

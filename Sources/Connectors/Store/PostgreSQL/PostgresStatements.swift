@@ -6,6 +6,8 @@ struct PostgresStatements {
     static let insertEventsName = "callflow_insert_events"
     static let upsertCallsName = "callflow_upsert_calls"
     static let updateCRMName = "callflow_update_crm"
+    static let insertGapsName = "callflow_insert_gaps"
+    static let upsertSightingsName = "callflow_upsert_sightings"
 
     /// Whether the times of `call_events` are whole seconds.
     var eventsInSeconds = false
@@ -99,6 +101,21 @@ struct PostgresStatements {
     private static func rank(_ table: String) -> String {
         "(CASE \(table).status WHEN 'ringing' THEN 0 WHEN 'answered' THEN 1 ELSE 2 END)"
     }
+
+    let insertGaps = """
+        INSERT INTO callflow_gaps (id, pbx, started_at, ended_at, reason, detail, calls_ended, calls_found,
+            calls_kept, inserted_at)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamp[], $4::timestamp[], $5::text[], $6::text[],
+            $7::int4[], $8::int4[], $9::int4[], $10::timestamp[])
+        ON CONFLICT (id) DO NOTHING
+        """
+
+    let upsertSightings = """
+        INSERT INTO callflow_pbx AS p (pbx, seen_at, started_at)
+        SELECT * FROM unnest($1::text[], $2::timestamp[], $3::timestamp[])
+        ON CONFLICT (pbx) DO UPDATE SET seen_at = greatest(p.seen_at, excluded.seen_at),
+            started_at = coalesce(excluded.started_at, p.started_at)
+        """
 
     let updateCRM = """
         UPDATE calls SET bitrix_call_id = t.b FROM unnest($1::text[], $2::text[]) AS t (a, b)

@@ -8,7 +8,7 @@ package import Reactor
 ///                         ▲    └──refused──▶ waiting ◀──lost──┘
 ///                         └──backoff over───────┘
 ///
-/// A batch is up to three prepared statements, the note of its number (`PostgresCommitLedger`) and one sync
+/// A batch is up to three prepared statements (five, once in a while), the note of its number (`PostgresCommitLedger`) and one sync
 /// point, so one transaction: all of it or nothing. Several batches are on the way at once; results come back in their order. An error aborts its own batch
 /// only. After a lost connection the fate of the batches on the way is read from the ledger by the next session, and only then are they completed, in their order: none is written twice.
 package final class PostgresWriter: BatchWriter, DescriptorHandler {
@@ -258,6 +258,12 @@ extension PostgresWriter {
         }
         if let columns = batch.crmParameters() {
             guard send(PostgresStatements.updateCRMName, columns, over: handle) else { return false }
+        }
+        for (name, columns) in [
+            (PostgresStatements.insertGapsName, batch.notes.gapParameters()),
+            (PostgresStatements.upsertSightingsName, batch.notes.sightingParameters()),
+        ] {
+            if let columns, !send(name, columns, over: handle) { return false }
         }
         guard note(number, over: handle) else { return false }
         syncPointCount += 1

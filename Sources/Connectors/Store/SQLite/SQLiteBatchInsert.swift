@@ -1,12 +1,14 @@
 import CallEngine
 import Protocols
 
-/// The three statements of a batch, prepared once, run in one transaction.
+/// The statements of a batch, prepared once, run in one transaction.
 final class SQLiteBatchInsert {
     private let database: SQLiteDatabase
     private let insertEvent: SQLiteStatement
     private let upsertCall: SQLiteStatement
     private let updateCRM: SQLiteStatement
+    private let insertGap: SQLiteStatement
+    private let upsertSighting: SQLiteStatement
     private let pbxNames: [String]
 
     /// Same rules as `PostgresStatements.upsertCalls`, row by row.
@@ -60,6 +62,18 @@ final class SQLiteBatchInsert {
             """)
         upsertCall = try database.prepare(Self.upsert)
         updateCRM = try database.prepare("UPDATE calls SET bitrix_call_id = ?2 WHERE call_id = ?1")
+        insertGap = try database.prepare(
+            """
+            INSERT OR IGNORE INTO callflow_gaps (id, pbx, started_at, ended_at, reason, detail, calls_ended,
+                calls_found, calls_kept, inserted_at)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+            """)
+        upsertSighting = try database.prepare(
+            """
+            INSERT INTO callflow_pbx AS p (pbx, seen_at, started_at) VALUES (?1, ?2, ?3)
+            ON CONFLICT (pbx) DO UPDATE SET seen_at = max(p.seen_at, excluded.seen_at),
+                started_at = coalesce(excluded.started_at, p.started_at)
+            """)
     }
 
     /// Commits the batch, or leaves nothing of it.
@@ -69,6 +83,8 @@ final class SQLiteBatchInsert {
             try batch.events.forEach { row throws(StoreError) in try insert(row) }
             for row in batch.calls.records.indices { try upsert(batch.calls, row) }
             for update in batch.crmUpdates { try self.update(update.callID, update.bitrixCallID) }
+            for gap in batch.notes.gaps { try insert(gap) }
+            for sighting in batch.notes.sightings { try upsert(sighting) }
             try database.execute("COMMIT")
         } catch {
             if database.isInTransaction { try? database.execute("ROLLBACK") }
@@ -113,6 +129,27 @@ final class SQLiteBatchInsert {
         updateCRM.bind(1, copying: String(decoding: callID, as: UTF8.self))
         updateCRM.bind(2, copying: String(decoding: bitrixCallID, as: UTF8.self))
         try updateCRM.run()
+    }
+
+    private func insert(_ gap: StoredGap) throws(StoreError) {
+        insertGap.bind(1, copying: gap.id.string)
+        insertGap.bind(2, copying: gap.pbx)
+        insertGap.bind(3, gap.from.microseconds)
+        insertGap.bind(4, gap.to.microseconds)
+        insertGap.bind(5, copying: gap.reason)
+        insertGap.bind(6, copying: gap.detail)
+        insertGap.bind(7, Int64(gap.callsEnded))
+        insertGap.bind(8, Int64(gap.callsFound))
+        insertGap.bind(9, Int64(gap.callsKept))
+        insertGap.bind(10, gap.insertedAt.microseconds)
+        try insertGap.run()
+    }
+
+    private func upsert(_ sighting: PBXSighting) throws(StoreError) {
+        upsertSighting.bind(1, copying: sighting.pbx)
+        upsertSighting.bind(2, sighting.seenAt.microseconds)
+        upsertSighting.bind(3, sighting.startedAt?.microseconds)
+        try upsertSighting.run()
     }
 
     private static func columnText(_ text: UnsafeRawBufferPointer) -> String {

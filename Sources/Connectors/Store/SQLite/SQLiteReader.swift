@@ -5,6 +5,8 @@ struct SQLiteReadOrder: Sendable {
     enum Question: Sendable {
         case calls(CallFilter)
         case call(String, EventPage)
+        case gaps(Int)
+        case sightings
     }
 
     let number: UInt64
@@ -19,6 +21,8 @@ struct SQLiteReadAnswer: Sendable {
     enum Answer: Sendable {
         case calls(Result<[StoredCall], StoreError>)
         case call(Result<StoredCallWithEvents?, StoreError>)
+        case gaps(Result<[StoredGap], StoreError>)
+        case sightings(Result<[PBXSighting], StoreError>)
     }
 
     let number: UInt64
@@ -43,6 +47,14 @@ final class SQLiteReadWorker {
                     attempt(until: order.deadline) { reads throws(StoreError) in
                         try reads.call(id: callID, events: page)
                     })
+            case .gaps(let limit):
+                .gaps(
+                    attempt(until: order.deadline) { reads throws(StoreError) in
+                        try reads.gaps(limit: limit)
+                    })
+            case .sightings:
+                .sightings(
+                    attempt(until: order.deadline) { reads throws(StoreError) in try reads.sightings() })
             }
         _ = order.mailbox.post(SQLiteReadAnswer(number: order.number, answer: answer))
     }
@@ -75,6 +87,8 @@ package final class SQLiteReader: StoreReader {
     private enum Waiting {
         case calls((Result<[StoredCall], StoreError>) -> Void)
         case call((Result<StoredCallWithEvents?, StoreError>) -> Void)
+        case gaps((Result<[StoredGap], StoreError>) -> Void)
+        case sightings((Result<[PBXSighting], StoreError>) -> Void)
     }
 
     /// How much later than its deadline an answer may come, before it is given without the reading thread.
@@ -111,6 +125,14 @@ package final class SQLiteReader: StoreReader {
         completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void
     ) {
         ask(.call(callID, page), .call(completion))
+    }
+
+    package func gaps(limit: Int, completion: @escaping (Result<[StoredGap], StoreError>) -> Void) {
+        ask(.gaps(limit), .gaps(completion))
+    }
+
+    package func sightings(completion: @escaping (Result<[PBXSighting], StoreError>) -> Void) {
+        ask(.sightings, .sightings(completion))
     }
 
     package func stop() {
@@ -152,6 +174,8 @@ package final class SQLiteReader: StoreReader {
         switch entry {
         case .calls(let completion): completion(.failure(.unavailable(reason)))
         case .call(let completion): completion(.failure(.unavailable(reason)))
+        case .gaps(let completion): completion(.failure(.unavailable(reason)))
+        case .sightings(let completion): completion(.failure(.unavailable(reason)))
         }
     }
 
@@ -165,8 +189,13 @@ package final class SQLiteReader: StoreReader {
         case (.call(let result), .call(let completion)):
             note(result)
             completion(result)
-        case (.calls, .call), (.call, .calls):
-            preconditionFailure("an answer of another kind than its question")
+        case (.gaps(let result), .gaps(let completion)):
+            note(result)
+            completion(result)
+        case (.sightings(let result), .sightings(let completion)):
+            note(result)
+            completion(result)
+        default: preconditionFailure("an answer of another kind than its question")
         }
     }
 

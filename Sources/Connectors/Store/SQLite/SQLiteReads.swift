@@ -69,6 +69,39 @@ final class SQLiteReads {
         return StoredCallWithEvents(call: call, events: events)
     }
 
+    func gaps(limit: Int) throws(StoreError) -> [StoredGap] {
+        let listGaps = try statement(
+            """
+            SELECT id, pbx, started_at, ended_at, reason, detail, calls_ended, calls_found, calls_kept, inserted_at
+            FROM callflow_gaps ORDER BY started_at DESC, id LIMIT ?1
+            """)
+        listGaps.bind(1, Int64(min(max(limit, 0), StoreReads.maximumCalls)))
+        var gaps: [StoredGap] = []
+        while try listGaps.step() {
+            gaps.append(
+                StoredGap(
+                    id: CallUUID(text: listGaps.string(0) ?? "") ?? CallUUID(high: 0, low: 0),
+                    pbx: listGaps.string(1) ?? "", from: listGaps.timestamp(2) ?? .zero,
+                    to: listGaps.timestamp(3) ?? .zero, reason: listGaps.string(4) ?? "",
+                    detail: listGaps.string(5) ?? "", callsEnded: Int(listGaps.integer(6) ?? 0),
+                    callsFound: Int(listGaps.integer(7) ?? 0), callsKept: Int(listGaps.integer(8) ?? 0),
+                    insertedAt: listGaps.timestamp(9) ?? .zero))
+        }
+        return gaps
+    }
+
+    func sightings() throws(StoreError) -> [PBXSighting] {
+        let listSightings = try statement("SELECT pbx, seen_at, started_at FROM callflow_pbx ORDER BY pbx")
+        var sightings: [PBXSighting] = []
+        while try listSightings.step() {
+            sightings.append(
+                PBXSighting(
+                    pbx: listSightings.string(0) ?? "", seenAt: listSightings.timestamp(1) ?? .zero,
+                    startedAt: listSightings.timestamp(2)))
+        }
+        return sightings
+    }
+
     private static func call(_ row: SQLiteStatement) -> StoredCall {
         StoredCall(
             id: CallUUID(text: row.string(0) ?? "") ?? CallUUID(high: 0, low: 0), callID: row.string(1) ?? "",

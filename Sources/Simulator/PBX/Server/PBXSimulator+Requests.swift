@@ -35,12 +35,15 @@ extension PBXSimulator: HTTPService {
     }
 
     private func handleResource(_ parts: [String], _ request: HTTPRequest, _ exchange: HTTPExchange) {
+        resourceRequests += 1
         switch (request.method, parts.first, parts.count) {
         case ("GET", "channels", 1), ("GET", "bridges", 1):
             var body: [UInt8] = [0x5B]
             player.appendSnapshot(bridges: parts[0] == "bridges", to: &body)
             body.append(0x5D)
             exchange.answer(200, json: body)
+            // Whoever has read the lists takes what comes now for newer than they are.
+            if parts[0] == "bridges" { for reader in readers { beginReplay(to: reader) } }
         case ("POST", "channels", 3) where parts[2] == "continue":
             switch player.continueChannel(parts[1], now: Self.wallMilliseconds()) {
             case .continued: exchange.respond(status: 204, fields: HTTPExchange.asteriskFields)
@@ -87,7 +90,6 @@ extension PBXSimulator: HTTPService {
                         : exchange.answer(422, "Event source was not subscribed to")
                 }
             }
-            if adds, let reader = application.reader { beginReplay(to: reader) }
         default: return exchange.answer(404, "Resource not found")
         }
         exchange.answer(200, json: Array(application.json.utf8))

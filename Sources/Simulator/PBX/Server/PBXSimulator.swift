@@ -31,9 +31,11 @@ package final class PBXSimulator {
     private var server: HTTPServer?
     private let recording: Recording?
     var applications: [PBXApplication] = []
-    private var readers: [PBXReader] = []
+    private(set) var readers: [PBXReader] = []
     /// Requests that are never answered, held so that their connections stay open.
     var unanswered: [HTTPExchange] = []
+    /// Requests of ARI's REST side.
+    var resourceRequests = 0
     private var timer: TimerID?
     private var isStopped = false
     private var isWaiting: Bool
@@ -45,7 +47,7 @@ package final class PBXSimulator {
     static let maximumLoggedRequests = 1000
     /// Requests left unanswered at once, by the fault of that name.
     static let maximumUnanswered = 1000
-    /// Pause before a recording is played to a reader that does not subscribe.
+    /// Pause before a recording is played to a reader that asks for nothing; to others it is once they read the lists.
     static let replayPause: Duration = .milliseconds(500)
     /// Bytes queued for one reader beyond which a replay without pace waits.
     static let replayQueueBytes = 1 << 20
@@ -225,8 +227,10 @@ package final class PBXSimulator {
         }
         if faults.stream != .none { injectStreamFault() }
         guard recording != nil else { return }
+        let before = resourceRequests
         loop.schedule(after: Self.replayPause) { [weak self, weak reader] in
-            if let reader { self?.beginReplay(to: reader) }
+            guard let self, let reader, resourceRequests == before else { return }
+            beginReplay(to: reader)
         }
     }
 
