@@ -102,7 +102,6 @@ extension APIService {
         refuse(exchange, status: 400, "cursor must be the next_cursor of an earlier answer")
     }
 
-    /// The `limit` asked for; `nil` when the request was refused for it.
     /// `GET /api/gaps`: times in which a PBX was not heard, the newest first.
     func listGaps(_ request: HTTPRequest, _ exchange: HTTPExchange) {
         guard let limit = limit(in: request, orElse: Self.defaultLimit, exchange) else { return }
@@ -119,6 +118,7 @@ extension APIService {
         }
     }
 
+    /// The `limit` asked for; `nil` when the request was refused for it.
     private func limit(in request: HTTPRequest, orElse fallback: Int, _ exchange: HTTPExchange) -> Int? {
         guard let text = request.query(named: "limit") else { return fallback }
         if let number = Self.limit(text) { return number }

@@ -127,8 +127,9 @@ struct PostgresMigrationTests {
                 + "inserted_at \(time)!, updated_at \(time)!")
         #expect(
             columns[2]
-                == "call_events_call_id_index, call_events_pkey, callflow_migrations_pkey, callflow_writers_pkey, "
-                + "calls_call_id_index, calls_pkey, calls_start_index, calls_status_start_index")
+                == "call_events_call_id_index, call_events_pkey, callflow_gaps_pkey, callflow_gaps_started_at_index, "
+                + "callflow_migrations_pkey, callflow_pbx_pkey, callflow_writers_pkey, calls_call_id_index, calls_pkey, calls_start_index, calls_status_start_index"
+        )
         #expect(columns[3] == Migration.postgres.map { "\($0.version)" }.joined(separator: ","))
     }
 
