@@ -1,4 +1,4 @@
-import Synchronization
+import Reactor
 
 /// How the link to the CRM stands; for `/health`, the page and the log.
 package enum CRMState: Sendable, Hashable, CustomStringConvertible {
@@ -21,11 +21,11 @@ package enum CRMState: Sendable, Hashable, CustomStringConvertible {
 
 /// The state of the CRM link where any thread may read it; written by the client's loop.
 package final class CRMLink: Sendable {
-    private let stored: Mutex<CRMState>
+    private let stored: Locked<CRMState>
 
     /// A link that stands so.
     package init(_ state: CRMState = .off) {
-        stored = Mutex(state)
+        stored = Locked(state)
     }
 
     /// How it stands now.

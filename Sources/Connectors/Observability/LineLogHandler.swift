@@ -1,6 +1,7 @@
 import Glibc
 package import Logging
 import Protocols
+import Reactor
 import Synchronization
 
 /// Where log lines go, and how much: shared by all handlers, changed by signals while the daemon runs.
@@ -8,17 +9,17 @@ import Synchronization
 /// Writes whole lines with one `write` each, so that lines of several threads never mix. A line that cannot be written
 /// (full disk, closed pipe) is lost and counted, never waited for longer than the write itself.
 package final class LogOutput: Sendable {
-    private let level: Mutex<Logger.Level>
-    private let descriptor: Mutex<Int32>
+    private let level: Locked<Logger.Level>
+    private let descriptor: Locked<Int32>
     private let path: String?
     private let lost = Atomic<Int>(0)
-    private let openProblem = Mutex<String?>(nil)
+    private let openProblem = Locked<String?>(nil)
 
     /// Writes to `path`, or to standard error when `nil`; falls back to standard error when it cannot be opened.
     package init(level: Logger.Level, path: String? = nil) {
-        self.level = Mutex(level)
+        self.level = Locked(level)
         self.path = path
-        descriptor = Mutex(STDERR_FILENO)
+        descriptor = Locked(STDERR_FILENO)
         reopen()
     }
 

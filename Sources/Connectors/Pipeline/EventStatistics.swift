@@ -1,4 +1,5 @@
 package import CallEngine
+import Reactor
 import Synchronization
 
 /// Events received since the start, per type: what `/api/stats` tells.
@@ -13,7 +14,7 @@ package final class EventStatistics: Sendable {
     }
 
     private let known: [Counter] = ARIEventKind.allCases.map { _ in Counter() }
-    private let unknown = Mutex<[String: Int]>([:])
+    private let unknown = Locked<[String: Int]>([:])
 
     package init() {}
 

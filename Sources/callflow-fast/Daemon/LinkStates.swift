@@ -1,5 +1,5 @@
 import Connectors
-import Synchronization
+import Reactor
 
 /// How the daemon's links stand, written by the loops, read by whoever answers `/health`, the page or `/metrics`.
 final class LinkStates: Sendable {
@@ -11,17 +11,17 @@ final class LinkStates: Sendable {
         var problem: String?
     }
 
-    private let pbx: Mutex<PBX?>
-    private let writers: Mutex<[StoreState]>
+    private let pbx: Locked<PBX?>
+    private let writers: Locked<[StoreState]>
     /// Writers whose batches have waited for an answer longer than `Self.slowAfter`.
-    private let slowWriters = Mutex<Set<Int>>([])
+    private let slowWriters = Locked<Set<Int>>([])
 
     /// A healthy database answers a batch in milliseconds; a frozen or unreachable one keeps its connection for long.
     static let slowAfter: Duration = .seconds(5)
 
     init(pbxName: String?, writers count: Int) {
-        pbx = Mutex(pbxName.map { PBX(name: $0, isConnected: false, problem: "not connected yet") })
-        writers = Mutex(Array(repeating: .connecting, count: count))
+        pbx = Locked(pbxName.map { PBX(name: $0, isConnected: false, problem: "not connected yet") })
+        writers = Locked(Array(repeating: .connecting, count: count))
     }
 
     /// The PBX that is read; `nil` in mock mode.
