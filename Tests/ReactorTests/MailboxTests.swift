@@ -33,6 +33,25 @@ extension ReactorSuites {
             #expect(got == (0..<5).flatMap { round in (0..<4).map { $0 + 10 * round } })
         }
 
+        @Test("the reserve is for control messages alone, behind what waits, and is a bound as well")
+        func reserve() throws {
+            let bench = try Bench(.epoll)
+            let mailbox = Mailbox<Int>(capacity: 3, reserve: 2)
+            var got: [Int] = []
+            bench.loop.attach(mailbox) { got.append($0) }
+            for round in 0..<3 {
+                got = []
+                for value in 0..<3 { #expect(mailbox.post(value)) }
+                #expect(mailbox.post(9) == false)
+                #expect(mailbox.postControl(3))
+                #expect(mailbox.postControl(4))
+                #expect(mailbox.postControl(9) == false)
+                #expect(mailbox.post(9) == false)
+                bench.run { got.count == 5 }
+                #expect(got == [0, 1, 2, 3, 4], "round \(round)")
+            }
+        }
+
         @Test("posting from inside the receiver goes to the next batch", arguments: Drivers.present)
         func postInside(_ mode: IOMode) throws {
             let bench = try Bench(mode)

@@ -46,13 +46,18 @@ package final class CallPipeline {
             let hasher = TextHash(keyA: SystemRandom.uint64(), keyB: SystemRandom.uint64())
             self.hasher = hasher
             registries = (0..<count).map { _ in CallRegistry(capacity: maximumCalls, hasher: hasher) }
-            mailboxes = (0..<count).map { _ in Mailbox(capacity: Self.mailboxCapacity) }
+            mailboxes = (0..<count).map { _ in
+                Mailbox(capacity: Self.mailboxCapacity, reserve: Self.controlMessagesPerCall * maximumCalls)
+            }
             self.metrics = metrics
             statistics = EventStatistics()
         }
 
         /// Blocks on their way to one shard; at 256 KiB a block, far more than a loop can fall behind.
         package static let mailboxCapacity = 4096
+        /// What can be said of one call besides its events between two turns of its loop: that it became part of
+        /// another, that it ended unseen, its id in Bitrix24; and one to spare.
+        package static let controlMessagesPerCall = 4
 
         /// Whose shard a call's hash falls into.
         package func shard(of hash: UInt64) -> Int {
@@ -290,7 +295,11 @@ package final class CallPipeline {
     func tell(_ owner: Int, _ message: PipelineMessage) {
         if owner == index { return take(message) }
         send(to: owner)
-        if !shared.mailboxes[owner].post(message) { shared.metrics.add(.handoffDropped) }
+        if let block = outgoing[owner], shared.mailboxes[owner].postControl(.events(block)) {
+            outgoing[owner] = nil
+            shared.metrics.add(.handoffEvents, block.entries.count)
+        }
+        if !shared.mailboxes[owner].postControl(message) { shared.metrics.add(.handoffDropped) }
     }
 
     private func take(_ message: PipelineMessage) {

@@ -11,12 +11,15 @@ public final class Mailbox<Message: Sendable>: Sendable {
 
     /// How many messages may wait; a bound, reserved only as it is used.
     public let capacity: Int
+    /// How many more may wait that must not be refused (`postControl`).
+    public let reserve: Int
     private let state = Locked(State())
 
-    /// A mailbox that holds at most `capacity` messages.
-    public init(capacity: Int) {
-        precondition(capacity > 0)
+    /// A mailbox that holds at most `capacity` messages, and `reserve` more by `postControl`.
+    public init(capacity: Int, reserve: Int = 0) {
+        precondition(capacity > 0 && reserve >= 0)
         self.capacity = capacity
+        self.reserve = reserve
     }
 
     /// Puts `message` at the end, from any thread.
@@ -24,10 +27,18 @@ public final class Mailbox<Message: Sendable>: Sendable {
     /// O(1), takes a lock for a few nanoseconds.
     ///
     /// - Returns: False when the mailbox is full or its loop is gone; the message was not taken.
-    public func post(_ message: Message) -> Bool {
+    public func post(_ message: Message) -> Bool { post(message, within: capacity) }
+
+    /// As `post`, for messages that must not be lost: the reserve is theirs alone, also when the mailbox is full.
+    ///
+    /// Whoever sizes the reserve by how many such messages there can be between two turns of the loop is never
+    /// refused.
+    public func postControl(_ message: Message) -> Bool { post(message, within: capacity + reserve) }
+
+    private func post(_ message: Message, within bound: Int) -> Bool {
         let (taken, waker) = state.withLock { state -> (Bool, Waker?) in
             guard state.isClosed == false else { return (false, nil) }
-            guard state.queue.count < capacity else { return (false, nil) }
+            guard state.queue.count < bound else { return (false, nil) }
             state.queue.append(message)
             // The first message of a batch wakes; who comes later finds the loop already called.
             return (true, state.queue.count == 1 ? state.waker : nil)

@@ -39,7 +39,7 @@ struct DaemonPlan: Sendable {
     /// The id that Bitrix24 gave is stored by the shard that owns the call.
     func registered(_ callID: String, _ bitrixCallID: String) {
         let mailbox = shared.mailboxes[shard(of: callID)]
-        if !mailbox.post(.registered(callID: callID, bitrixCallID: bitrixCallID)) {
+        if !mailbox.postControl(.registered(callID: callID, bitrixCallID: bitrixCallID)) {
             metrics.add(.handoffDropped)
         }
     }
@@ -49,7 +49,7 @@ struct DaemonPlan: Sendable {
 final class StopLatch: Sendable {
     private let stopped = Atomic<Int>(0)
     private let incomplete = Atomic<Bool>(false)
-    private let problem = Mutex<String?>(nil)
+    private let problem = Locked<String?>(nil)
 
     /// Why a loop could not begin its work.
     var failure: String? { problem.withLock { $0 } }
