@@ -33,6 +33,9 @@ enum { INCREMENTAL_FACTOR = 4 };
 // (IO_LOCAL_TW_DEFAULT_MAX, Linux 6.13). Under load it is therefore asked for a batch, with no time to wait.
 enum { BUSY_COMPLETIONS = 16, BUSY_BATCH = 256 };
 
+// The kernel adds the timeout to its clock without looking for overflow; three years are for ever.
+#define LONGEST_WAIT ((uint64_t)100000000000000000u)
+
 struct creactor_ring {
     struct io_uring ring;
     struct io_uring_buf_ring *buffers;
@@ -231,9 +234,10 @@ static unsigned flush(struct io_uring_sq *queue) {
 static int enter(struct creactor_ring *ring, unsigned completions, uint64_t minimum, uint64_t nanoseconds) {
     struct __kernel_timespec timeout = {.tv_sec = (long long)(nanoseconds / 1000000000u),
                                         .tv_nsec = (long long)(nanoseconds % 1000000000u)};
+    bool ends = nanoseconds < LONGEST_WAIT;
     struct wait_argument argument = {.sigmask_size = _NSIG / 8,
                                      .minimum_microseconds = (uint32_t)(minimum / 1000),
-                                     .timeout = nanoseconds == UINT64_MAX ? 0 : (uint64_t)(uintptr_t)&timeout};
+                                     .timeout = ends ? (uint64_t)(uintptr_t)&timeout : 0};
     ring->system_calls++;
     return io_uring_enter2((unsigned)ring->ring.enter_ring_fd, flush(&ring->ring.sq), completions,
                            IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | ring->enter_flags,

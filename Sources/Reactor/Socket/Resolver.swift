@@ -58,7 +58,11 @@ final class Resolver: Sendable {
         return state.withLock { state in
             state.threads -= 1
             guard state.threads == 0 else { return true }
-            state.waiting.removeAll { $0.slot == request.slot && $0.generation == request.generation }
+            // Slots are counted by each loop for itself.
+            state.waiting.removeAll {
+                $0.answers === request.answers && $0.slot == request.slot
+                    && $0.generation == request.generation
+            }
             return false
         }
     }
