@@ -36,7 +36,7 @@ integration: setup ## Run the tests that start the daemon as a process
 asterisk-lab: ## Build real Asterisk 22 and 16 to test against (root, Debian's mirror; LAB=folder)
 	@Scripts/asterisk-lab
 
-test-asterisk: setup ## Run the tests that need a real Asterisk; said aloud when there can be none
+test-asterisk: release ## Run what needs a real Asterisk (MINUTES=10 for the long proofs); said aloud when there can be none
 	@Scripts/test-asterisk
 
 chaos: setup ## Kill, cut and freeze for MINUTES=10, and compare what is stored with what was sent (CHAOS_SEED=n repeats)

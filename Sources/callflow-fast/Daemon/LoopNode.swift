@@ -98,7 +98,7 @@ final class LoopNode {
         }
     }
 
-    private static let sightingInterval: Duration = .seconds(10)
+    private static let sightingInterval: Duration = .seconds(2)
 
     private func noteSighting() {
         guard let ari, ari.isFollowing else { return }
