@@ -3,7 +3,8 @@
 // Everything is `static inline` on purpose: the same code behind a call costs about a fifth of the JSON
 // scanner's speed. x86-64 uses SSE2, which every x86-64 has, so there is no run-time dispatch; arm64 uses
 // NEON; anything else two 64-bit words. All three give the same masks (bit k = byte k), and the word form
-// is always compiled, so that tests compare it with the wide one on any machine.
+// is always compiled, so that tests compare it with the wide one on any machine. -DCSCAN_PORTABLE takes the
+// word form everywhere: `make test PORTABLE=1` runs all tests on it.
 //
 // Nothing here reads outside the bytes named in its contract.
 #ifndef CSCAN_H
@@ -13,10 +14,20 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__SSE2__)
+#if defined(CSCAN_PORTABLE)
+#define CSCAN_SSE2 0
+#define CSCAN_NEON 0
+#elif defined(__SSE2__)
+#define CSCAN_SSE2 1
+#define CSCAN_NEON 0
 #include <emmintrin.h>
-#elif defined(__ARM_NEON)
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+#define CSCAN_SSE2 0
+#define CSCAN_NEON 1
 #include <arm_neon.h>
+#else
+#define CSCAN_SSE2 0
+#define CSCAN_NEON 0
 #endif
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -74,7 +85,7 @@ CSCAN_INLINE uint32_t cscan_equal16_words(const void *p, const void *q) {
 
 // ---- Wide form -----------------------------------------------------------------------------------
 
-#if defined(__ARM_NEON) && !defined(__SSE2__)
+#if CSCAN_NEON
 // NEON has no movemask: weight each byte with its bit, add up each half.
 CSCAN_INLINE uint32_t cscan_neon_mask(uint8x16_t lanes) {
     static const uint8_t weights[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
@@ -86,14 +97,14 @@ CSCAN_INLINE uint32_t cscan_neon_mask(uint8x16_t lanes) {
 // Reads 16 bytes. Bit k is set when byte k ends a plain run of a JSON string: '"', '\\', below 0x20, or
 // 0x80 and above.
 CSCAN_INLINE uint32_t cscan_string_stops16(const void *p) {
-#if defined(__SSE2__)
+#if CSCAN_SSE2
     __m128i v = _mm_loadu_si128((const __m128i *)p);
     __m128i quote = _mm_cmpeq_epi8(v, _mm_set1_epi8(0x22));
     __m128i backslash = _mm_cmpeq_epi8(v, _mm_set1_epi8(0x5C));
     // Signed: bytes of 0x80 and above are negative, so one comparison finds them and the controls.
     __m128i outside = _mm_cmplt_epi8(v, _mm_set1_epi8(0x20));
     return (uint32_t)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), outside));
-#elif defined(__ARM_NEON)
+#elif CSCAN_NEON
     uint8x16_t v = vld1q_u8((const uint8_t *)p);
     uint8x16_t quote = vceqq_u8(v, vdupq_n_u8(0x22));
     uint8x16_t backslash = vceqq_u8(v, vdupq_n_u8(0x5C));
@@ -106,9 +117,9 @@ CSCAN_INLINE uint32_t cscan_string_stops16(const void *p) {
 
 // Reads 16 bytes. Bit k is set when byte k is 0x80 or above.
 CSCAN_INLINE uint32_t cscan_non_ascii16(const void *p) {
-#if defined(__SSE2__)
+#if CSCAN_SSE2
     return (uint32_t)_mm_movemask_epi8(_mm_loadu_si128((const __m128i *)p));
-#elif defined(__ARM_NEON)
+#elif CSCAN_NEON
     return cscan_neon_mask(vcltq_s8(vreinterpretq_s8_u8(vld1q_u8((const uint8_t *)p)), vdupq_n_s8(0)));
 #else
     return cscan_non_ascii16_words(p);
@@ -117,11 +128,11 @@ CSCAN_INLINE uint32_t cscan_non_ascii16(const void *p) {
 
 // Reads 16 bytes at `p` and at `q`. Bit k is set when byte k is the same in both.
 CSCAN_INLINE uint32_t cscan_equal16(const void *p, const void *q) {
-#if defined(__SSE2__)
+#if CSCAN_SSE2
     __m128i a = _mm_loadu_si128((const __m128i *)p);
     __m128i b = _mm_loadu_si128((const __m128i *)q);
     return (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(a, b));
-#elif defined(__ARM_NEON)
+#elif CSCAN_NEON
     return cscan_neon_mask(vceqq_u8(vld1q_u8((const uint8_t *)p), vld1q_u8((const uint8_t *)q)));
 #else
     return cscan_equal16_words(p, q);
@@ -138,13 +149,13 @@ CSCAN_INLINE void cscan_xor_key(void *destination, const void *source, size_t co
     uint8_t *d = (uint8_t *)destination;
     const uint8_t *s = (const uint8_t *)source;
     size_t i = 0;
-#if defined(__SSE2__)
+#if CSCAN_SSE2
     __m128i k16 = _mm_set1_epi32((int)key);
     for (; i + 16 <= count; i += 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(s + i));
         _mm_storeu_si128((__m128i *)(d + i), _mm_xor_si128(v, k16));
     }
-#elif defined(__ARM_NEON)
+#elif CSCAN_NEON
     uint8x16_t k16 = vreinterpretq_u8_u32(vdupq_n_u32(key));
     for (; i + 16 <= count; i += 16) vst1q_u8(d + i, veorq_u8(vld1q_u8(s + i), k16));
 #endif

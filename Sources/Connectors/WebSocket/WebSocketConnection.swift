@@ -55,12 +55,14 @@ package final class WebSocketConnection: ConnectionHandler {
     ///   - tls: Needed for `wss`.
     ///   - timeout: From now to the end of the handshake.
     ///   - textValidation: `.reader` when the delegate checks UTF-8 itself.
+    ///   - sendQueueBytes: Bytes that may wait to be sent.
     ///   - delegate: Held until `closed`. Nothing is called before this returns.
     package static func connect(
         loop: Loop, url: URL, fields: [(String, String)] = [], subprotocols: [String] = [],
         tls: TLSClientContext? = nil, timeout: Duration = .seconds(10),
         limits: WebSocketLimits = WebSocketLimits(),
-        textValidation: WebSocketSession.TextValidation = .session, delegate: any WebSocketDelegate
+        textValidation: WebSocketSession.TextValidation = .session,
+        sendQueueBytes: Int = maximumSendQueueBytes, delegate: any WebSocketDelegate
     ) -> WebSocketConnection {
         let socket = WebSocketConnection(
             loop: loop, role: .client, limits: limits, textValidation: textValidation, delegate: delegate)
@@ -68,7 +70,7 @@ package final class WebSocketConnection: ConnectionHandler {
         var options = ConnectOptions()
         options.timeout = timeout
         options.tls = url.isSecure ? tls : nil
-        options.sendQueueLimit = maximumSendQueueBytes
+        options.sendQueueLimit = sendQueueBytes
         options.maximumCarryBytes = limits.frameBytes + FrameWriter.maximumHeaderBytes
         guard !url.isSecure || tls != nil else {
             socket.end.reason = "wss needs a TLS context, and none could be made"
@@ -90,11 +92,17 @@ package final class WebSocketConnection: ConnectionHandler {
 
     /// Sends a text message; `text` must be UTF-8.
     @discardableResult
-    package func send(text: [UInt8]) -> SendResult { send(.text, text.span.bytes) }
+    package func send(text: [UInt8]) -> SendResult { send(WebSocketOpcode.text, text.span.bytes) }
 
     /// Sends a binary message.
     @discardableResult
-    package func send(binary: [UInt8]) -> SendResult { send(.binary, binary.span.bytes) }
+    package func send(binary: [UInt8]) -> SendResult { send(WebSocketOpcode.binary, binary.span.bytes) }
+
+    /// Sends a message of either kind; text must be UTF-8.
+    @discardableResult
+    package func send(_ kind: WebSocketMessageKind, _ payload: RawSpan) -> SendResult {
+        send(kind == .text ? WebSocketOpcode.text : .binary, payload)
+    }
 
     /// Sends a ping; the answer is `WebSocketDelegate.pong`.
     package func ping() {
@@ -195,6 +203,8 @@ package final class WebSocketConnection: ConnectionHandler {
         }
         return .all(bytes.byteCount)
     }
+
+    package func drained(_ connection: Connection) { delegate?.drained(self) }
 
     package func inputClosed(_ connection: Connection) {
         if end.reason.isEmpty, !end.clean { end.reason = "the peer ended the stream without Close" }

@@ -36,6 +36,8 @@ package protocol WebSocketDelegate: AnyObject {
     func message(_ kind: WebSocketMessageKind, _ payload: RawSpan, on socket: WebSocketConnection)
     /// A pong came.
     func pong(on socket: WebSocketConnection)
+    /// The send queue, which was above half of its bound or had refused something, is below a quarter again.
+    func drained(_ socket: WebSocketConnection)
     /// It is over, also when it never opened. Exactly once, and last.
     func closed(_ socket: WebSocketConnection, _ close: WebSocketClose)
 }
@@ -43,6 +45,9 @@ package protocol WebSocketDelegate: AnyObject {
 extension WebSocketDelegate {
     /// Does nothing.
     package func opened(_ socket: WebSocketConnection) {}
+
+    /// Does nothing.
+    package func drained(_ socket: WebSocketConnection) {}
 
     /// Does nothing.
     package func pong(on socket: WebSocketConnection) {}

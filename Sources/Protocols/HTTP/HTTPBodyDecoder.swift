@@ -51,8 +51,10 @@ struct HTTPBodyDecoder: Sendable {
             return .value(.data(0..<count), used: count)
         case .untilClose:
             guard bytes.count > 0 else { return .incomplete(needed: 1) }
-            try count(bytes.count)
-            return .value(.data(0..<bytes.count), used: bytes.count)
+            // Up to the limit first, so that the same comes out however the bytes were cut.
+            let part = max(min(bytes.count, limits.bodyBytes - received), 1)
+            try count(part)
+            return .value(.data(0..<part), used: part)
         case .chunkLine: return try chunkLine(bytes)
         case .chunkData(let left):
             guard bytes.count > 0 else { return .incomplete(needed: 1) }

@@ -31,8 +31,10 @@ public enum HTTPError: Error, Equatable, Sendable, CustomStringConvertible {
     case invalidContentLength
     /// `Content-Length` with `Transfer-Encoding`, or the latter in HTTP/1.0 (§6.1).
     case ambiguousLength
-    /// A transfer coding other than `chunked`, or that repeated (§6.1).
+    /// A transfer coding besides `chunked`, which stands last (§6.1).
     case unknownTransferCoding
+    /// `chunked` is not the last transfer coding, or is applied twice: where the body ends cannot be told (§6.3).
+    case ambiguousTransferCoding
     /// A chunk whose size, extension or end is malformed (§7.1).
     case malformedChunk
     /// A body over the limit.
@@ -52,7 +54,7 @@ public enum HTTPError: Error, Equatable, Sendable, CustomStringConvertible {
         case .bodyTooLarge: 413
         case .malformedStartLine, .malformedField, .spaceBeforeColon, .obsoleteLineFolding, .bareLineFeed,
             .bareCarriageReturn, .missingHost, .invalidHost, .invalidContentLength, .ambiguousLength,
-            .malformedChunk, .unexpectedResponse, .truncated:
+            .ambiguousTransferCoding, .malformedChunk, .unexpectedResponse, .truncated:
             400
         }
     }
@@ -74,7 +76,8 @@ public enum HTTPError: Error, Equatable, Sendable, CustomStringConvertible {
         case .invalidHost: "several Host fields or a malformed one"
         case .invalidContentLength: "a malformed or repeated Content-Length"
         case .ambiguousLength: "both Content-Length and Transfer-Encoding, or the latter in HTTP/1.0"
-        case .unknownTransferCoding: "a transfer coding other than chunked"
+        case .unknownTransferCoding: "a transfer coding besides chunked"
+        case .ambiguousTransferCoding: "transfer codings of which chunked is not the last, or not once"
         case .malformedChunk: "a malformed chunk"
         case .bodyTooLarge(let limit): "a body over the limit of \(limit) bytes"
         case .unexpectedResponse: "a response without a request"

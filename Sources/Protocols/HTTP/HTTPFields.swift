@@ -66,14 +66,17 @@ public struct HTTPFields: Sendable {
         tokens(of: name).contains { $0 == token.lowercased() }
     }
 
-    /// The members of a comma-separated list in lower case, without parameters' meaning.
-    public func tokens(of name: String) -> [String] {
+    /// The members of a comma-separated list in lower case, without parameters' meaning; empty ones are left out
+    /// (RFC 9110 §5.6.1.2).
+    public func tokens(of name: String) -> [String] { members(of: name).filter { !$0.isEmpty } }
+
+    /// The same with empty members.
+    func members(of name: String) -> [String] {
         values(of: name).flatMap { value in
-            value.utf8.split(separator: 0x2C).compactMap { piece -> String? in
-                let member = piece.drop { $0 == ASCII.space || $0 == ASCII.tab }
-                let kept = String(decoding: member, as: UTF8.self).lowercased()
-                let trimmed = kept.utf8.reversed().drop { $0 == ASCII.space || $0 == ASCII.tab }.reversed()
-                return trimmed.isEmpty ? nil : String(decoding: Array(trimmed), as: UTF8.self)
+            value.utf8.split(separator: 0x2C, omittingEmptySubsequences: false).map { piece in
+                let isSpace: (UInt8) -> Bool = { $0 == ASCII.space || $0 == ASCII.tab }
+                let trimmed = piece.drop(while: isSpace).reversed().drop(while: isSpace).reversed()
+                return String(decoding: trimmed.map(ASCII.lowercased), as: UTF8.self)
             }
         }
     }

@@ -106,10 +106,14 @@ enum HTTPFraming {
             // Both together are the classic of request smuggling (§11.2); so is a coding that an HTTP/1.0
             // intermediary passed on without understanding it.
             guard lengths.isEmpty, minorVersion >= 1 else { throw .ambiguousLength }
-            guard codings.count == 1, codings[0].lowercased() == "chunked" else {
-                throw .unknownTransferCoding
-            }
-            return .chunked
+            if codings.count == 1, codings[0].lowercased() == "chunked" { return .chunked }
+            // Another coding that is known to end in chunks is one that we lack (§6.1); of any other list it cannot
+            // be told where the body ends (§6.3).
+            let list = fields.members(of: "transfer-encoding")
+            guard list.last == "chunked", list.dropLast().allSatisfy({ $0 != "chunked" && !$0.isEmpty }),
+                list.count > 1
+            else { throw .ambiguousTransferCoding }
+            throw .unknownTransferCoding
         }
         if lengths.isEmpty { return .untilClose }
         // §6.3 allows to merge equal repeated values; nobody honest sends them.

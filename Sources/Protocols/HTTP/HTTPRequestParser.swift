@@ -126,7 +126,9 @@ struct HTTPStartLine {
 
         let fields = try HTTPFieldReader(bytes: bytes).fields(from: lineEnd + 2, to: end)
         let hosts = fields.values(of: "host")
-        guard hosts.count <= 1, hosts.allSatisfy(isHost) else { throw .invalidHost }
+        guard hosts.count <= 1, hosts.allSatisfy({ HTTPAuthority.isValid($0, mayBeEmpty: true) }) else {
+            throw .invalidHost
+        }
         if minorVersion >= 1, hosts.isEmpty { throw .missingHost }
         var framing = try HTTPFraming.framing(fields, minorVersion: minorVersion)
         // A request without a length has no body (§6.3).
@@ -183,23 +185,16 @@ struct HTTPStartLine {
 
     /// origin-form, absolute-form, asterisk-form with OPTIONS, authority-form with CONNECT (§3.2).
     private func isTarget(_ target: String, for method: HTTPMethod) -> Bool {
-        if method == .connect { return isHost(target) && target.utf8.contains(0x3A) }
+        if method == .connect { return HTTPAuthority.isValid(target, needsPort: true) }
         if target == "*" { return method == .options }
-        if target.utf8.first == 0x2F { return !target.utf8.contains(0x23) }
+        guard !target.utf8.contains(0x23) else { return false }
+        if target.utf8.first == 0x2F { return true }
         let lowered = target.lowercased()
-        return (lowered.hasPrefix("http://") || lowered.hasPrefix("https://")) && !target.utf8.contains(0x23)
-    }
-
-    /// `uri-host [":" port]` by its bytes (RFC 9110 §7.2); may be empty.
-    private func isHost(_ host: String) -> Bool {
-        host.utf8.allSatisfy { byte in
-            if ASCII.isUnreserved(byte) { return true }
-            switch byte {
-            // : [ ] % and sub-delims without the comma, which would join two hosts.
-            case 0x3A, 0x5B, 0x5D, 0x25, 0x21, 0x24, 0x26...0x2B, 0x3B, 0x3D: return true
-            default: return false
-            }
+        guard let scheme = ["http://", "https://"].first(where: { lowered.hasPrefix($0) }) else {
+            return false
         }
+        let authority = target.utf8.dropFirst(scheme.utf8.count).prefix { $0 != 0x2F && $0 != 0x3F }
+        return HTTPAuthority.isValid(String(decoding: Array(authority), as: UTF8.self))
     }
 
     private func text(_ range: Range<Int>) -> String {

@@ -34,7 +34,8 @@ public enum JSONValue: Sendable, Equatable {
     /// The value of a key, the last one if it repeats; nil when this is no object or has no such key.
     public subscript(key: String) -> JSONValue? {
         guard case .object(let members) = self else { return nil }
-        return members.last { $0.key == key }?.value
+        // By their bytes: as Strings "é" and "e" with an accent would be the same key.
+        return members.last { $0.key.utf8.elementsEqual(key.utf8) }?.value
     }
 
     /// The element at `index`; nil when this is no array or has no such element.

@@ -139,7 +139,8 @@ public enum WebSocketHandshake {
     public static func check(
         _ request: HTTPRequestHead, subprotocols: [String] = []
     ) throws(WebSocketHandshakeError) -> Acceptance {
-        guard request.method == .get, request.minorVersion >= 1, request.framing == .none else {
+        let hasBody = request.framing != .none && request.framing != .length(0)
+        guard request.method == .get, request.minorVersion >= 1, !hasBody else {
             throw .notAnUpgradeRequest
         }
         let fields = request.fields
