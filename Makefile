@@ -3,12 +3,15 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 FILTER ?=
 SANITIZE ?=
+PORTABLE ?=
+SECONDS ?= 60
+TARGET ?=
 BINARY := .build/release/callflow-fast
-SOURCES := Sources Tests Benchmarks/Sources Package.swift Benchmarks/Package.swift
+SOURCES := Sources Tests Fuzzing/FuzzTargets Fuzzing/Entry Benchmarks/Sources Benchmarks/ProtocolProbe Package.swift Benchmarks/Package.swift
 
-test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(SANITIZE),--sanitize=$(SANITIZE) --scratch-path .build-$(SANITIZE))
+test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(PORTABLE),-Xcc -DCSCAN_PORTABLE --scratch-path .build-portable) $(if $(SANITIZE),--sanitize=$(SANITIZE) --scratch-path .build-$(SANITIZE))
 
-.PHONY: help setup build release test conformance integration db-up db-down asterisk-lab test-asterisk lint format run chaos bench bench-path bench-store bench-reactor bench-check clean version
+.PHONY: help setup build release test conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run chaos bench bench-path bench-store bench-reactor bench-peers bench-check clean version
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +26,7 @@ release: setup ## Build the daemon as it is deployed
 	swift build -c release --product callflow-fast
 
 # Those that start processes run by themselves: beside the others they would wait for a thread and not for the daemon.
-test: setup ## Run all tests (FILTER=name for some, SANITIZE=address|thread|undefined)
+test: setup ## Run all tests (FILTER=name for some, SANITIZE=address|thread|undefined, PORTABLE=1: without wide instructions)
 	swift test $(test_flags) $(if $(FILTER),,--skip IntegrationTests)
 	$(if $(FILTER),,swift test --skip-build $(test_flags) --filter IntegrationTests)
 
@@ -41,6 +44,9 @@ test-asterisk: release ## Run what needs a real Asterisk (MINUTES=10 for the lon
 
 chaos: setup ## Kill, cut and freeze for MINUTES=10, and compare what is stored with what was sent (CHAOS_SEED=n repeats)
 	CHAOS_MINUTES=$(or $(MINUTES),10) swift test --filter ChaosTests
+
+fuzz: setup ## Fuzz the parsers, each target for SECONDS=60 (TARGET=json|websocket|http-request|… for one)
+	@Fuzzing/run $(SECONDS) $(TARGET)
 
 db-up: ## Start a private PostgreSQL for trying things out; prints its URL
 	@Scripts/db up
@@ -70,9 +76,29 @@ bench-reactor: ## Measure what input costs a loop, under both drivers
 	swift run -c release --package-path Benchmarks reactor-bench --features
 	swift run -c release --package-path Benchmarks reactor-bench --paced
 
-bench-check: ## Compare what repeats, allocations and system calls per event, with the limits in Benchmarks/Thresholds
+bench-check: ## Compare what repeats, allocations, instructions and system calls per event, with the limits in Benchmarks/Thresholds
 	swift run -c release --package-path Benchmarks path-bench --check Benchmarks/Thresholds/path.json
+	Scripts/count-instructions Benchmarks/Thresholds/instructions.tsv
 	swift run -c release --package-path Benchmarks reactor-bench --check Benchmarks/Thresholds/reactor.json
 
+# Peers lie outside this repository; what is not there is left out aloud.
+SIMDJSON_INCLUDE ?= /usr/include
+SIMDJSON_LIBRARY ?= $(firstword $(wildcard /usr/lib/*/libsimdjson.so))
+SIMDJSON_NEW_INCLUDE ?=
+SIMDJSON_NEW_LIBRARY ?=
+PEER_OUT := Benchmarks/.build/peers
+peer_flags := -O3 -march=native -std=c++17 -DNDEBUG -shared -fPIC -fvisibility=hidden
+
+bench-peers: ## Measure the JSON scanner beside simdjson (SIMDJSON_{,NEW_}{INCLUDE,LIBRARY}=…) and Foundation
+	@mkdir -p $(PEER_OUT); rm -f $(PEER_OUT)/*.so
+	@if [ -e "$(SIMDJSON_INCLUDE)/simdjson.h" ] && [ -e "$(SIMDJSON_LIBRARY)" ]; then \
+	    clang++ $(peer_flags) -I$(SIMDJSON_INCLUDE) Benchmarks/Peers/simdjson_peer.cpp $(SIMDJSON_LIBRARY) -o $(PEER_OUT)/simdjson.so; \
+	else echo "bench-peers: no simdjson in $(SIMDJSON_INCLUDE); LEFT OUT" >&2; fi
+	@if [ -e "$(SIMDJSON_NEW_INCLUDE)/simdjson.h" ] && [ -e "$(SIMDJSON_NEW_LIBRARY)" ]; then \
+	    clang++ $(peer_flags) -I$(SIMDJSON_NEW_INCLUDE) Benchmarks/Peers/simdjson_peer.cpp $(SIMDJSON_NEW_LIBRARY) -o $(PEER_OUT)/simdjson-new.so; \
+	else echo "bench-peers: SIMDJSON_NEW_INCLUDE and SIMDJSON_NEW_LIBRARY name no newer simdjson; LEFT OUT" >&2; fi
+	swift build -c release --package-path Benchmarks --product peer-bench
+	Benchmarks/.build/release/peer-bench $$(ls $(PEER_OUT)/*.so 2>/dev/null)
+
 clean: ## Remove what was built
-	rm -rf .build .build-* Benchmarks/.build run
+	rm -rf .build .build-* Benchmarks/.build Fuzzing/.build run

@@ -68,6 +68,12 @@ let package = Package(
             ],
             swiftSettings: settings),
 
+        // What is fuzzed, and replayed by the tests; Fuzzing/build links it with libFuzzer.
+        .target(
+            name: "FuzzTargets", dependencies: ["Protocols", "CallEngine"],
+            path: "Fuzzing/FuzzTargets", swiftSettings: settings),
+
+        .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], swiftSettings: settings),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor"], swiftSettings: settings),
         .testTarget(name: "ProtocolsTests", dependencies: ["Protocols"], swiftSettings: settings),
         .testTarget(
