@@ -25,6 +25,7 @@ let package = Package(
         .library(name: "CallEngine", targets: ["CallEngine"]),
         .library(name: "Connectors", targets: ["Connectors"]),
         .library(name: "Simulator", targets: ["Simulator"]),
+        .library(name: "ProtocolProbe", targets: ["ProtocolProbe"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -68,6 +69,13 @@ let package = Package(
             ],
             swiftSettings: settings),
 
+        // Bare readers and servers for conformance suites; Benchmarks makes the program protocol-probe of it.
+        .target(
+            name: "ProtocolProbe",
+            dependencies: [
+                "Reactor", "Protocols", "Connectors", .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Benchmarks/ProtocolProbe", swiftSettings: settings),
         // What is fuzzed, and replayed by the tests; Fuzzing/build links it with libFuzzer.
         .target(
             name: "FuzzTargets", dependencies: ["Protocols", "CallEngine"],

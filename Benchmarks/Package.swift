@@ -28,13 +28,31 @@ let package = Package(
     targets: [
         // Counts calls of malloc and friends by standing in front of libc's.
         .target(name: "CAllocations"),
-        .executableTarget(
-            name: "path-bench",
+        // Recorded streams, files, time.
+        .target(
+            name: "BenchSupport",
             dependencies: [
-                "CAllocations",
                 .product(name: "Protocols", package: "callflow-fast"),
                 .product(name: "CallEngine", package: "callflow-fast"),
             ],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "path-bench",
+            dependencies: [
+                "BenchSupport", "CAllocations",
+                .product(name: "Protocols", package: "callflow-fast"),
+                .product(name: "CallEngine", package: "callflow-fast"),
+            ],
+            swiftSettings: settings),
+        // The JSON scanner beside other readers, which it loads; see Peers.
+        .executableTarget(
+            name: "peer-bench",
+            dependencies: ["BenchSupport", .product(name: "Protocols", package: "callflow-fast")],
+            swiftSettings: settings),
+        // Readers and servers of the product for conformance suites.
+        .executableTarget(
+            name: "protocol-probe",
+            dependencies: [.product(name: "ProtocolProbe", package: "callflow-fast")],
             swiftSettings: settings),
         .executableTarget(
             name: "reactor-bench",

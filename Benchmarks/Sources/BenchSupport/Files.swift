@@ -1,18 +1,18 @@
 import Glibc
 
 /// What ends the program: a text for people.
-struct BenchError: Error {
-    var text: String
-    init(_ text: String) { self.text = text }
+package struct BenchError: Error {
+    package var text: String
+    package init(_ text: String) { self.text = text }
 }
 
-enum Files {
+package enum Files {
     /// The checkout that this program was compiled from.
-    static let root = String(
+    package static let root = String(
         #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(4).joined(separator: "/"))
 
     /// All bytes of a file.
-    static func read(_ path: String) throws(BenchError) -> [UInt8] {
+    package static func read(_ path: String) throws(BenchError) -> [UInt8] {
         guard let file = fopen(path, "rb") else {
             throw BenchError("\(path): \(String(cString: strerror(errno)))")
         }
@@ -29,8 +29,18 @@ enum Files {
     }
 
     /// A line to standard error.
-    static func note(_ line: String) {
+    package static func note(_ line: String) {
         let bytes = Array("\(line)\n".utf8)
         _ = write(STDERR_FILENO, bytes, bytes.count)
+    }
+}
+
+/// What the calling thread has used of a core: other programs on the machine do not count.
+package enum ThreadTime {
+    /// Nanoseconds since the thread began.
+    package static var now: Double {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return Double(time.tv_sec) * 1e9 + Double(time.tv_nsec)
     }
 }

@@ -1,25 +1,25 @@
-import CallEngine
+package import CallEngine
 import Protocols
 
 /// A recorded event stream: as payloads, and as the bytes that the socket would give.
-struct Recording {
+package struct Recording {
     /// What a loop reads from a socket at once (`LoopConfiguration.receiveBufferBytes`).
-    static let readBytes = 16 << 10
+    package static let readBytes = 16 << 10
 
-    var name: String
+    package var name: String
     /// How the recording's reader was subscribed.
-    var subscription: LegGraph.Subscription
+    package var subscription: LegGraph.Subscription
     /// All events, one behind the other.
-    var payloads: [UInt8] = []
+    package var payloads: [UInt8] = []
     /// Where in `payloads` each event lies.
-    var events: [Range<Int>] = []
+    package var events: [Range<Int>] = []
     /// The same events as WebSocket text frames of a server.
-    var stream: [UInt8] = []
+    package var stream: [UInt8] = []
     /// `stream` cut into reads; most cut an event in two.
-    var reads: [Range<Int>] = []
+    package var reads: [Range<Int>] = []
 
     /// Loads `Tests/Fixtures/ari/asterisk-22/NAME.jsonl`, one event a line.
-    init(_ name: String, _ subscription: LegGraph.Subscription) throws(BenchError) {
+    package init(_ name: String, _ subscription: LegGraph.Subscription) throws(BenchError) {
         self.name = name
         self.subscription = subscription
         let path = "\(Files.root)/Tests/Fixtures/ari/asterisk-22/\(name).jsonl"

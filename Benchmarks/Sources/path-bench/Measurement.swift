@@ -1,3 +1,4 @@
+import BenchSupport
 import CAllocations
 
 /// What a stage cost on a recording.
@@ -55,14 +56,12 @@ enum Measuring {
         return result
     }
 
-    /// Plays one round; returns nanoseconds an event.
+    /// Plays one round; returns nanoseconds of the thread's time an event.
     static func round(_ stage: any Stage, _ recording: Recording) throws -> Double {
         let count = plays(recording, roundEvents)
-        let start = ContinuousClock.now
+        let start = ThreadTime.now
         for _ in 0..<count { try stage.play(recording) }
-        let (seconds, attoseconds) = (ContinuousClock.now - start).components
-        let nanoseconds = Double(seconds) * 1e9 + Double(attoseconds) / 1e9
-        return nanoseconds / Double(count * recording.events.count)
+        return (ThreadTime.now - start) / Double(count * recording.events.count)
     }
 
     /// Fails when `malloc` is not the counting one: every figure would be 0.

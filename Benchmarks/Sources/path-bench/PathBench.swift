@@ -1,3 +1,4 @@
+import BenchSupport
 import CallEngine
 import Glibc
 
@@ -11,10 +12,19 @@ struct PathBench {
 
           --rounds N     timed rounds of each stage (100)
           --check FILE   count allocations only, compare them with the limits in FILE, exit 1 when one is above
+          --play RECORDING STAGE N
+                         play it N times and measure nothing: for tools that count instructions from outside; prints
+                         how many events one play has
         """
 
     var rounds = 100
     var thresholds: String?
+    var played: (recording: String, stage: String, count: Int)?
+
+    /// How each recording's reader was subscribed.
+    static let recordings: [(name: String, subscription: LegGraph.Subscription)] = [
+        ("burst-1000", .applicationOnly), ("attended-transfer-suball", .allChannels),
+    ]
 
     static func main() {
         do {
@@ -44,6 +54,11 @@ struct PathBench {
             case "--check":
                 guard let file = arguments.popFirst() else { throw BenchError("--check wants a file") }
                 thresholds = file
+            case "--play":
+                guard let recording = arguments.popFirst(), let stage = arguments.popFirst(),
+                    let count = arguments.popFirst().flatMap({ Int($0) }), (1...100_000).contains(count)
+                else { throw BenchError("--play wants a recording, a stage and a number") }
+                played = (recording, stage, count)
             case "--help": return false
             default: throw BenchError("unknown option \(option)\n\(Self.usage)")
             }
@@ -52,15 +67,13 @@ struct PathBench {
     }
 
     private func run() throws {
+        if let played { return try play(played.recording, played.stage, played.count) }
         try Measuring.proveThatAllocationsAreCounted()
         let limits = try thresholds.map { path throws(BenchError) in try Thresholds(path: path) }
-        let recordings = [
-            try Recording("burst-1000", .applicationOnly),
-            try Recording("attended-transfer-suball", .allChannels),
-        ]
+        let recordings = try Self.recordings.map { try Recording($0.name, $0.subscription) }
         var measurements: [Measurement] = []
         for recording in recordings {
-            let stages: [any Stage] = [ScanStage(), ReadStage(), PathStage()]
+            let stages = Self.stages()
             var results: [Measurement] = []
             for stage in stages { results.append(try Measuring.allocations(stage, recording)) }
             if limits == nil {
@@ -79,5 +92,19 @@ struct PathBench {
         let exceeded = try limits.exceeded(by: measurements)
         for line in exceeded { Files.note("above the limit: \(line)") }
         if !exceeded.isEmpty { exit(1) }
+    }
+
+    private static func stages() -> [any Stage] { [ScanStage(), ReadStage(), PathStage()] }
+
+    private func play(_ name: String, _ stage: String, _ count: Int) throws {
+        guard let known = Self.recordings.first(where: { $0.name == name }) else {
+            throw BenchError("no recording \(name)")
+        }
+        guard let stage = Self.stages().first(where: { $0.name == stage }) else {
+            throw BenchError("no stage \(stage)")
+        }
+        let recording = try Recording(known.name, known.subscription)
+        for _ in 0..<count { try stage.play(recording) }
+        print(recording.events.count)
     }
 }

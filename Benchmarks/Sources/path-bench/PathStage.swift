@@ -1,3 +1,4 @@
+import BenchSupport
 import CAllocations
 import CallEngine
 import Protocols

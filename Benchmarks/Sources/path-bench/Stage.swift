@@ -1,3 +1,4 @@
+import BenchSupport
 import CallEngine
 import Protocols
 

@@ -1,3 +1,4 @@
+import BenchSupport
 import Protocols
 
 /// The limits of `Benchmarks/Thresholds/path.json`.

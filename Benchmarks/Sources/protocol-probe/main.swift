@@ -1,0 +1,4 @@
+import Glibc
+import ProtocolProbe
+
+exit(ProtocolProbe.run(Array(CommandLine.arguments.dropFirst())))
