@@ -47,7 +47,11 @@ let package = Package(
         // The JSON scanner beside other readers, which it loads; see Peers.
         .executableTarget(
             name: "peer-bench",
-            dependencies: ["BenchSupport", .product(name: "Protocols", package: "callflow-fast")],
+            dependencies: [
+                "BenchSupport",
+                .product(name: "Protocols", package: "callflow-fast"),
+                .product(name: "CallEngine", package: "callflow-fast"),
+            ],
             swiftSettings: settings),
         // Readers and servers of the product for conformance suites.
         .executableTarget(

@@ -1,4 +1,5 @@
 import BenchSupport
+import CallEngine
 
 /// Events one behind the other, with readable bytes behind the last.
 struct PeerInput {

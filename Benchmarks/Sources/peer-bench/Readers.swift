@@ -37,7 +37,7 @@ struct LoadedLibrary {
         var count: UInt32 = 0
     }
 
-    typealias Read = @convention(c) (UnsafePointer<CChar>, Int, UnsafeMutablePointer<Place>) -> CInt
+    typealias Read = @convention(c) (UnsafePointer<CChar>, Int, UnsafeMutableRawPointer) -> CInt
     private let handle: UnsafeMutableRawPointer
     private let title: String
 

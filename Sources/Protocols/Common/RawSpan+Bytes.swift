@@ -1,3 +1,5 @@
+import CScan
+
 extension RawSpan {
     /// The byte at `offset`; traps outside the span.
     @inlinable
@@ -10,7 +12,7 @@ extension RawSpan {
     public func equals(_ text: StaticString) -> Bool {
         guard byteCount == text.utf8CodeUnitCount else { return false }
         return text.withUTF8Buffer { other in
-            withUnsafeBytes { mine in mine.elementsEqual(other) }
+            withUnsafeBytes { mine in RawSpan.areSame(mine, UnsafeRawBufferPointer(other)) }
         }
     }
 
@@ -18,8 +20,15 @@ extension RawSpan {
     public func equals(_ other: RawSpan) -> Bool {
         guard byteCount == other.byteCount else { return false }
         return withUnsafeBytes { mine in
-            other.withUnsafeBytes { theirs in mine.elementsEqual(theirs) }
+            other.withUnsafeBytes { theirs in RawSpan.areSame(mine, theirs) }
         }
+    }
+
+    /// Whether bytes of the same count are the same, by `memcmp`.
+    @inline(__always)
+    private static func areSame(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Bool {
+        guard let mine = left.baseAddress, let theirs = right.baseAddress else { return true }
+        return cscan_equal(mine, theirs, left.count) != 0
     }
 
     /// Whether the span holds `text` when ASCII letters are compared without case.

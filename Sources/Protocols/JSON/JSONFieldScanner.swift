@@ -36,6 +36,8 @@ public final class JSONFieldScanner {
     static let keysPerContext = 64
     /// After so many keys that could have been remembered had there been room, what was learned is dropped.
     static let missesUntilReset = 65536
+    /// What the way of plain members reads ahead: a key's pattern, a quote and 16 bytes, rounded up.
+    static let memberBytes = 64
 
     /// The plan it was made for.
     public let plan: JSONFieldPlan
@@ -90,6 +92,7 @@ public final class JSONFieldScanner {
     /// What the last scan noted for the path of that number; `.absent` when the text had no such value, or was
     /// not valid.
     @inlinable
+    @inline(__always)
     public subscript(path: Int) -> JSONField {
         precondition(path >= 0 && path < pathCount)
         let field = fields[Int(lastKeys[path])]
@@ -148,75 +151,86 @@ public final class JSONFieldScanner {
         var head = generic
         var isObject = false
         var field = Int16(-1)
+        // The value, a string, is read and noted already.
+        var isBehindString = false
         var i = 0
 
         document: while true {
             // A value.
-            i = JSONLexer.skipSpace(p, i, n)
-            guard i < n else { throw JSONError(.unexpectedEnd, at: n) }
-            let start = i
             let kind: JSONField.Kind
             var opened = false
-            var hasEscapes = false
-            var quote = 0
-            switch p[i] {
-            case 0x22:
-                i &+= 1
-                quote = 1
-                wide: do {
-                    while n &- i >= 16 {
-                        let mask = cscan_string_stops16(p + i)
-                        if mask != 0 {
-                            i &+= mask.trailingZeroBitCount
-                            if p[i] == 0x22 { break wide }
-                            break
-                        }
-                        i &+= 16
-                    }
-                    (i, hasEscapes) = try JSONLexer.string(p, i, n, &features)
+            value: do {
+                if isBehindString {
+                    isBehindString = false
+                    kind = .string
+                    break value
                 }
-                i &+= 1
-                kind = .string
-            case 0x7B:
-                guard depth < maximumDepth else { throw JSONError(.tooDeep, at: i) }
-                frames[depth] = Frame(
-                    previous: previous, head: head, start: UInt32(truncatingIfNeeded: start), field: field,
-                    isObject: isObject)
-                depth &+= 1
-                let child = Int(previous.pointee.child)
-                head = child != 0 ? slots + child : table.newContext(under: previous)
-                previous = head
-                isObject = true
-                field = -1
-                i = JSONLexer.skipSpace(p, i &+ 1, n)
-                opened = !(i < n && p[i] == 0x7D)
-                kind = .object
-            case 0x5B:
-                guard depth < maximumDepth else { throw JSONError(.tooDeep, at: i) }
-                frames[depth] = Frame(
-                    previous: previous, head: head, start: UInt32(truncatingIfNeeded: start), field: field,
-                    isObject: isObject)
-                depth &+= 1
-                previous = generic
-                head = generic
-                isObject = false
-                field = -1
-                i = JSONLexer.skipSpace(p, i &+ 1, n)
-                if i < n, p[i] == 0x5D { kind = .array } else { continue document }
-            case 0x2D, 0x30...0x39:
-                i = try JSONLexer.number(p, i, n, &features)
-                kind = .number
-            case 0x74, 0x66, 0x6E:
-                i = try JSONLexer.literal(p, i, n)
-                kind = p[start] == 0x74 ? .true : p[start] == 0x66 ? .false : .null
-            default: throw JSONError(.unexpectedByte, at: i)
-            }
-            // Objects and arrays are noted when they end.
-            if field >= 0 {
-                fields[Int(field)] = JSONField(
-                    offset: UInt32(truncatingIfNeeded: start &+ quote),
-                    count: UInt32(truncatingIfNeeded: i &- start &- quote &- quote), kind: kind,
-                    hasEscapes: hasEscapes, generation: generation)
+                i = JSONLexer.skipSpace(p, i, n)
+                guard i < n else { throw JSONError(.unexpectedEnd, at: n) }
+                let start = i
+                var hasEscapes = false
+                var quote = 0
+                switch p[i] {
+                case 0x22:
+                    i &+= 1
+                    quote = 1
+                    wide: do {
+                        while n &- i >= 16 {
+                            let mask = cscan_string_stops16(p + i)
+                            if mask != 0 {
+                                i &+= mask.trailingZeroBitCount
+                                if p[i] == 0x22 { break wide }
+                                break
+                            }
+                            i &+= 16
+                        }
+                        (i, hasEscapes) = try JSONLexer.string(p, i, n, &features)
+                    }
+                    i &+= 1
+                    kind = .string
+                case 0x7B:
+                    guard depth < maximumDepth else { throw JSONError(.tooDeep, at: i) }
+                    frames[depth] = Frame(
+                        previous: previous, head: head, start: UInt32(truncatingIfNeeded: start),
+                        field: field,
+                        isObject: isObject)
+                    depth &+= 1
+                    let child = Int(previous.pointee.child)
+                    head = child != 0 ? slots + child : table.newContext(under: previous)
+                    previous = head
+                    isObject = true
+                    field = -1
+                    i = JSONLexer.skipSpace(p, i &+ 1, n)
+                    opened = !(i < n && p[i] == 0x7D)
+                    kind = .object
+                case 0x5B:
+                    guard depth < maximumDepth else { throw JSONError(.tooDeep, at: i) }
+                    frames[depth] = Frame(
+                        previous: previous, head: head, start: UInt32(truncatingIfNeeded: start),
+                        field: field,
+                        isObject: isObject)
+                    depth &+= 1
+                    previous = generic
+                    head = generic
+                    isObject = false
+                    field = -1
+                    i = JSONLexer.skipSpace(p, i &+ 1, n)
+                    if i < n, p[i] == 0x5D { kind = .array } else { continue document }
+                case 0x2D, 0x30...0x39:
+                    i = try JSONLexer.number(p, i, n, &features)
+                    kind = .number
+                case 0x74, 0x66, 0x6E:
+                    i = try JSONLexer.literal(p, i, n)
+                    kind = p[start] == 0x74 ? .true : p[start] == 0x66 ? .false : .null
+                default: throw JSONError(.unexpectedByte, at: i)
+                }
+                // Objects and arrays are noted when they end.
+                if field >= 0 {
+                    fields[Int(field)] = JSONField(
+                        offset: UInt32(truncatingIfNeeded: start &+ quote),
+                        count: UInt32(truncatingIfNeeded: i &- start &- quote &- quote), kind: kind,
+                        hasEscapes: hasEscapes, generation: generation)
+                }
             }
 
             // What comes behind a value; closing brackets, one after the other.
@@ -256,6 +270,39 @@ public final class JSONFieldScanner {
                     isObject = frame.isObject
                     field = -1
                 }
+            }
+
+            // Most of an event is this, over and over: a key that was expected, a plain string, a comma. Kept
+            // tight: with all of the walk's state in reach the same costs nearly three times the instructions.
+            members: while n &- i >= JSONFieldScanner.memberBytes {
+                let guess = slots + Int(previous.pointee.next.0)
+                guard cscan_slot_match(p + i, guess) != 0 else { break members }
+                previous = guess
+                i &+= Int(guess.pointee.length)
+                field = guess.pointee.field
+                if field >= 0, fields[Int(field)].generation == generation { repeated(Int(field)) }
+                guard p[i] == 0x22 else { continue document }
+                var end = i &+ 1
+                var mask = cscan_string_stops16(p + end)
+                while mask == 0, n &- end >= 32 {
+                    end &+= 16
+                    mask = cscan_string_stops16(p + end)
+                }
+                guard mask != 0 else { continue document }
+                end &+= mask.trailingZeroBitCount
+                guard p[end] == 0x22 else { continue document }
+                if field >= 0 {
+                    fields[Int(field)] = JSONField(
+                        offset: UInt32(truncatingIfNeeded: i &+ 1),
+                        count: UInt32(truncatingIfNeeded: end &- i &- 1), kind: .string, hasEscapes: false,
+                        generation: generation)
+                }
+                i = end &+ 1
+                guard i < n, p[i] == 0x2C else {
+                    isBehindString = true
+                    continue document
+                }
+                i &+= 1
             }
 
             // A key.

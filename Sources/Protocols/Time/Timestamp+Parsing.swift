@@ -35,7 +35,57 @@ private struct TimestampReader {
 
     init(bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
-    mutating func read() -> Int64? {
+    /// Reads any text; the one layout that Asterisk writes by words first.
+    mutating func read() -> Int64? { usual() ?? general() }
+
+    /// `2026-11-22T10:40:32.014+0000`, eight bytes at a time; nil for every other text, valid or not.
+    ///
+    /// A third of the general way's cost, on every event.
+    private func usual() -> Int64? {
+        guard bytes.count == 28 else { return nil }
+        // XOR with what must stand there leaves a digit's value in its lane, and 0 in the others'.
+        let date = word(0) ^ 0x2D30_302D_3030_3030
+        let time = word(8) ^ 0x3030_3A30_3054_3030
+        let fraction = word(16) ^ 0x2B30_3030_2E30_303A
+        let zone = UInt64(bytes.loadUnaligned(fromByteOffset: 24, as: UInt32.self).littleEndian) ^ 0x3030_3030
+        // Adding 0x76 to a digit's lane and 0x7F to another's sets its top bit unless it is what it must be.
+        var wrong = (date &+ 0x7F76_767F_7676_7676) | date
+        wrong |= (time &+ 0x7676_7F76_767F_7676) | time
+        wrong |= (fraction &+ 0x7F76_7676_7F76_767F) | fraction
+        wrong |= (zone &+ 0x7676_7676) | zone
+        guard wrong & 0x8080_8080_8080_8080 == 0 else { return nil }
+        let year = Self.pair(date, 0) * 100 + Self.pair(date, 2)
+        let month = Self.pair(date, 5)
+        let day = Self.pair(time, 0)
+        let hour = Self.pair(time, 3)
+        let minute = Self.pair(time, 6)
+        let second = Self.pair(fraction, 1)
+        let millisecond = Self.pair(fraction, 4) * 10 + Int(fraction >> 48 & 15)
+        let zoneHours = Self.pair(zone, 0)
+        let zoneMinutes = Self.pair(zone, 2)
+        guard year > 0, month &- 1 < 12, month > 0, day > 0,
+            day <= 28 || day <= CivilTime.daysInMonth(month, of: year), hour < 24, minute < 60, second <= 60,
+            zoneHours < 24, zoneMinutes < 60
+        else { return nil }
+        let days = CivilTime.days(year: year, month: month, day: day)
+        let inDay = (hour - zoneHours) * 3600 + (minute - zoneMinutes) * 60 + second
+        return (days * 86_400 + Int64(inDay)) * 1_000_000 + Int64(millisecond * 1000)
+    }
+
+    @inline(__always)
+    private func word(_ offset: Int) -> UInt64 {
+        bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self).littleEndian
+    }
+
+    /// The number of two digits in the lanes from `lane` on.
+    @inline(__always)
+    private static func pair(_ word: UInt64, _ lane: UInt64) -> Int {
+        let tens = word >> (lane &* 8) & 15
+        let ones = word >> (lane &* 8 &+ 8) & 15
+        return Int(truncatingIfNeeded: tens &* 10 &+ ones)
+    }
+
+    private mutating func general() -> Int64? {
         guard let year = digits(4), year > 0, take(0x2D), let month = digits(2), take(0x2D),
             let day = digits(2), (1...12).contains(month),
             day >= 1, day <= CivilTime.daysInMonth(month, of: year)
