@@ -30,7 +30,9 @@ enum EchoServer {
 
 /// Every request becomes a WebSocket that sends back what it is sent; others are answered 426 or 400.
 final class WebSocketEchoService: HTTPService {
-    private let echo = Echo()
+    private let echo: Echo
+
+    init(_ echo: Echo) { self.echo = echo }
 
     func handle(_ request: HTTPRequest, _ exchange: HTTPExchange) {
         exchange.acceptWebSocket(delegate: echo)
@@ -51,10 +53,14 @@ final class Echo: WebSocketDelegate {
     /// Whether the last client's connection was ever open, and told when it is over.
     private(set) var wasOpen = false
     var ended: ((WebSocketClose) -> Void)?
+    private let sendsBack: Bool
+
+    init(sendsBack: Bool = true) { self.sendsBack = sendsBack }
 
     func opened(_ socket: WebSocketConnection) { wasOpen = true }
 
     func message(_ kind: WebSocketMessageKind, _ payload: RawSpan, on socket: WebSocketConnection) {
+        guard sendsBack else { return }
         switch socket.send(kind, payload) {
         case .queued: if socket.transport?.isAboveHighWater == true { socket.transport?.pauseReading() }
         case .overflow: socket.close(code: 1008, reason: "messages are sent and not read")

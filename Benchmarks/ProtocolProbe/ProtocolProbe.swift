@@ -10,12 +10,14 @@ public enum ProtocolProbe {
     static let usage = """
         usage: protocol-probe json-check [--depth N]
                protocol-probe ws-echo-server --port N [--host ADDRESS] [--io auto|epoll|io_uring]
+               protocol-probe ws-sink-server --port N [--host ADDRESS] [--io …]
                protocol-probe ws-echo-client --url ws://HOST:PORT/PATH [--io …]
                protocol-probe http-echo --port N [--host ADDRESS] [--io …]
 
         json-check      reads one JSON text (RFC 8259) from standard input
                         exit status: 0 valid, 1 not (what and where on standard error)
         ws-echo-server  RFC 6455: sends every message back; any path
+        ws-sink-server  the same, and answers nothing but pings: to measure receiving
         ws-echo-client  connects and sends every message back until the connection has closed
                         exit status: 0 it was open once, 1 it never was
         http-echo       RFC 9110/9112: answers every request with its own body; method and target
@@ -38,7 +40,9 @@ public enum ProtocolProbe {
             let options = try Options(arguments.dropFirst())
             switch command {
             case "json-check": return try JSONCheck.run(depth: options.depth)
-            case "ws-echo-server": return try EchoServer.run(options, WebSocketEchoService())
+            case "ws-echo-server": return try EchoServer.run(options, WebSocketEchoService(Echo()))
+            case "ws-sink-server":
+                return try EchoServer.run(options, WebSocketEchoService(Echo(sendsBack: false)))
             case "http-echo": return try EchoServer.run(options, HTTPEchoService())
             case "ws-echo-client": return try EchoClient.run(options)
             case "help", "--help":
