@@ -81,7 +81,8 @@ let package = Package(
             name: "FuzzTargets", dependencies: ["Protocols", "CallEngine"],
             path: "Fuzzing/FuzzTargets", swiftSettings: settings),
 
-        .testTarget(name: "FuzzTests", dependencies: ["FuzzTargets"], swiftSettings: settings),
+        .testTarget(
+            name: "FuzzTests", dependencies: ["FuzzTargets", "Protocols"], swiftSettings: settings),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor"], swiftSettings: settings),
         .testTarget(name: "ProtocolsTests", dependencies: ["Protocols"], swiftSettings: settings),
         .testTarget(

@@ -27,41 +27,47 @@ struct range {
 ondemand::parser lazy;
 dom::parser whole;
 
-// Where a value begins and how long its text is, up to the next token; nothing is decoded, as with our scanner.
-void note(range *fields, int field, const char *base, ondemand::value value) {
-    std::string_view text = value.raw_json_token();
-    fields[field] = {uint32_t(text.data() - base), uint32_t(text.size())};
+// Raw: where a value begins and how long its text is, up to the next token; nothing of it is checked or decoded. Else the string as its user
+// gets it: checked, escapes resolved.
+template <bool raw> void note(range *fields, int field, const char *base, ondemand::value value) {
+    if (raw) {
+        std::string_view text = value.raw_json_token();
+        fields[field] = {uint32_t(text.data() - base), uint32_t(text.size())};
+        return;
+    }
+    std::string_view text;
+    if (value.get_string().get(text) == SUCCESS) fields[field] = {1, uint32_t(text.size())};
 }
 
 // Keys are compared as they stand, in the order in which Asterisk writes the members, which is simdjson's fastest way.
 bool is(ondemand::raw_json_string key, std::string_view name) { return key.unsafe_is_equal(name); }
 
-void read_channel(range *fields, const char *base, ondemand::object channel) {
+template <bool raw> void read_channel(range *fields, const char *base, ondemand::object channel) {
     for (auto member : channel) {
         ondemand::raw_json_string key = member.key();
         ondemand::value value = member.value();
-        if (is(key, "id")) note(fields, channel_id, base, value);
-        else if (is(key, "name")) note(fields, channel_name, base, value);
-        else if (is(key, "state")) note(fields, channel_state, base, value);
+        if (is(key, "id")) note<raw>(fields, channel_id, base, value);
+        else if (is(key, "name")) note<raw>(fields, channel_name, base, value);
+        else if (is(key, "state")) note<raw>(fields, channel_state, base, value);
         else if (is(key, "caller")) {
             for (auto inner : value.get_object()) {
                 ondemand::raw_json_string name = inner.key();
-                if (is(name, "number")) note(fields, caller_number, base, inner.value());
-                else if (is(name, "name")) note(fields, caller_name, base, inner.value());
+                if (is(name, "number")) note<raw>(fields, caller_number, base, inner.value());
+                else if (is(name, "name")) note<raw>(fields, caller_name, base, inner.value());
             }
         } else if (is(key, "connected")) {
             for (auto inner : value.get_object())
-                if (is(inner.key(), "number")) note(fields, connected_number, base, inner.value());
+                if (is(inner.key(), "number")) note<raw>(fields, connected_number, base, inner.value());
         } else if (is(key, "dialplan")) {
             for (auto inner : value.get_object()) {
                 ondemand::raw_json_string name = inner.key();
-                if (is(name, "context")) note(fields, dialplan_context, base, inner.value());
-                else if (is(name, "exten")) note(fields, dialplan_exten, base, inner.value());
+                if (is(name, "context")) note<raw>(fields, dialplan_context, base, inner.value());
+                else if (is(name, "exten")) note<raw>(fields, dialplan_exten, base, inner.value());
             }
-        } else if (is(key, "creationtime")) note(fields, channel_creationtime, base, value);
+        } else if (is(key, "creationtime")) note<raw>(fields, channel_creationtime, base, value);
         else if (is(key, "channelvars")) {
             for (auto inner : value.get_object())
-                if (is(inner.key(), "CHANNEL(linkedid)")) note(fields, linkedid, base, inner.value());
+                if (is(inner.key(), "CHANNEL(linkedid)")) note<raw>(fields, linkedid, base, inner.value());
         }
     }
 }
@@ -69,6 +75,27 @@ void read_channel(range *fields, const char *base, ondemand::object channel) {
 void note_whole(range *fields, int field, simdjson_result<dom::element> value) {
     std::string_view text;
     if (value.get(text) == SUCCESS) fields[field] = {1, uint32_t(text.size())};
+}
+
+// On-demand: looks at what is on the way to the fields; UTF-8 is checked in full, the rest of the grammar is not.
+// `text` has SIMDJSON_PADDING readable bytes behind it. Returns 0 when the text was read.
+template <bool raw> int read_lazily(const char *text, size_t count, range *fields) {
+    memset(fields, 0, field_count * sizeof(range));
+    try {
+        ondemand::document document = lazy.iterate(padded_string_view(text, count, count + SIMDJSON_PADDING));
+        for (auto member : document.get_object()) {
+            ondemand::raw_json_string key = member.key();
+            ondemand::value value = member.value();
+            if (is(key, "type")) note<raw>(fields, type, text, value);
+            else if (is(key, "timestamp")) note<raw>(fields, timestamp, text, value);
+            else if (is(key, "channel")) read_channel<raw>(fields, text, value.get_object());
+            else if (is(key, "bridge")) {
+                for (auto inner : value.get_object())
+                    if (is(inner.key(), "id")) note<raw>(fields, bridge_id, text, inner.value());
+            }
+        }
+    } catch (const simdjson_error &) { return 1; }
+    return 0;
 }
 
 } // namespace
@@ -83,26 +110,9 @@ const char *peer_kernel() {
     return name.c_str();
 }
 
-// On-demand: looks at what is on the way to the fields; UTF-8 is checked in full, the rest of the grammar is not.
-// `text` has SIMDJSON_PADDING readable bytes behind it. Returns 0 when the text was read.
-int peer_read_lazily(const char *text, size_t count, range *fields) {
-    memset(fields, 0, field_count * sizeof(range));
-    try {
-        ondemand::document document = lazy.iterate(padded_string_view(text, count, count + SIMDJSON_PADDING));
-        for (auto member : document.get_object()) {
-            ondemand::raw_json_string key = member.key();
-            ondemand::value value = member.value();
-            if (is(key, "type")) note(fields, type, text, value);
-            else if (is(key, "timestamp")) note(fields, timestamp, text, value);
-            else if (is(key, "channel")) read_channel(fields, text, value.get_object());
-            else if (is(key, "bridge")) {
-                for (auto inner : value.get_object())
-                    if (is(inner.key(), "id")) note(fields, bridge_id, text, inner.value());
-            }
-        }
-    } catch (const simdjson_error &) { return 1; }
-    return 0;
-}
+int peer_read_raw(const char *text, size_t count, range *fields) { return read_lazily<true>(text, count, fields); }
+
+int peer_read_strings(const char *text, size_t count, range *fields) { return read_lazily<false>(text, count, fields); }
 
 // The tree: checks the whole text, as our scanner does.
 int peer_read_whole(const char *text, size_t count, range *fields) {

@@ -35,7 +35,7 @@ struct PeerBench {
             var readers: [any PeerReader] = [ScannerReader()]
             for library in libraries {
                 let loaded = try LoadedLibrary(library)
-                readers += [loaded.reader(.lazily), loaded.reader(.whole)]
+                for way in LoadedLibrary.Way.allCases { readers.append(try loaded.reader(way)) }
             }
             readers += [FoundationReader(.tree), FoundationReader(.structures)]
             try run(readers, input, rounds)

@@ -27,8 +27,8 @@ struct ScannerReader: PeerReader {
 
 /// A library made of `Benchmarks/Peers/simdjson_peer.cpp`.
 struct LoadedLibrary {
-    enum Way {
-        case lazily, whole
+    enum Way: String, CaseIterable {
+        case raw, strings, whole
     }
 
     /// A place and a size, as the library's C structure.
@@ -56,12 +56,17 @@ struct LoadedLibrary {
             + ", " + String(cString: unsafeBitCast(kernel, to: Text.self)())
     }
 
-    func reader(_ way: Way) -> Reader {
-        let symbol = dlsym(handle, way == .lazily ? "peer_read_lazily" : "peer_read_whole")
-        return Reader(
-            name: "\(title), \(way == .lazily ? "on-demand" : "DOM")",
-            checks: way == .lazily ? "UTF-8, and what is passed on the way" : "all",
-            read: unsafeBitCast(symbol, to: Read.self))
+    func reader(_ way: Way) throws(BenchError) -> Reader {
+        guard let symbol = dlsym(handle, "peer_read_\(way.rawValue)") else {
+            throw BenchError("a peer lacks \(way)")
+        }
+        let (name, checks) =
+            switch way {
+            case .raw: ("on-demand, raw tokens", "UTF-8")
+            case .strings: ("on-demand, strings", "UTF-8, the fields, what is passed on the way")
+            case .whole: ("DOM", "all")
+            }
+        return Reader(name: "\(title), \(name)", checks: checks, read: unsafeBitCast(symbol, to: Read.self))
     }
 
     struct Reader: PeerReader {
