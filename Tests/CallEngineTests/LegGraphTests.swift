@@ -131,7 +131,7 @@ struct LegGraphTests {
         playback.sweep()
         #expect(playback.channelCount == 400)
         #expect(playback.registry.count == 400)
-        playback.now += LegGraph.linger + 1
+        playback.now += CallGraph.linger + 1
         playback.sweep()
         #expect(playback.channelCount == 0)
         #expect(playback.callCount == 0)
@@ -143,7 +143,7 @@ struct LegGraphTests {
     func longCalls() throws {
         let playback = Playback()
         try playback.play("StasisStart")
-        playback.now += LegGraph.linger * 100
+        playback.now += CallGraph.linger * 100
         playback.sweep()
         try playback.play("ChannelDestroyed") { $0.second = 59 }
         #expect(playback.rows["1.0"]?.status == .finished)
@@ -151,7 +151,7 @@ struct LegGraphTests {
 
     @Test("A flood of channels stays within its bound, and known calls go on")
     func flood() throws {
-        let playback = Playback(capacity: 64, maximumChannels: 100)
+        let playback = Playback(capacity: 64, maximumLegs: 100)
         for number in 0..<1000 {
             try playback.play("ChannelCreated") {
                 $0.channel = "f\(number)"; $0.linkedid = "f\(number)"

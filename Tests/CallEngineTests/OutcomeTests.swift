@@ -71,13 +71,15 @@ struct OutcomeTests {
         #expect(try unanswered(context: "from-external", cause: 0, hangup: (32, true)) == .noAnswer)
     }
 
-    @Test("An answered call is answered, whatever the cause")
-    func answered() throws {
+    @Test("A machine's Up is no answer of a person, whatever the cause; the contract's status has it")
+    func machine() throws {
         let playback = Playback()
         try playback.play("StasisStart")
         try playback.play("ChannelStateChange") { $0.state = "Up" }
+        #expect(playback.rows["1.0"]?.status == .answered)
         try playback.play("ChannelDestroyed") { $0.extra = #","cause":34"# }
-        #expect(playback.rows["1.0"]?.outcome == .answered)
+        #expect(playback.rows["1.0"]?.outcome == .ivrOnly)
+        #expect(playback.rows["1.0"]?.answeredAt != nil)
         #expect(playback.rows["1.0"]?.hangupCause == 34)
     }
 

@@ -6,8 +6,8 @@ import Testing
 @Suite("Recorded streams become the calls that a person reads off them")
 struct RecordedCallsTests {
     /// Streams recorded with `subscribeAll` have every channel's end; the others only the application's.
-    static func subscription(_ recording: String) -> LegGraph.Subscription {
-        recording.hasSuffix("suball") ? .allChannels : .applicationOnly
+    static func subscription(_ recording: String) -> CallGraph.Subscription {
+        recording.hasSuffix("suball") || recording.hasPrefix("office") ? .allChannels : .applicationOnly
     }
 
     static func playback(of recording: String) throws -> Playback {
@@ -16,42 +16,35 @@ struct RecordedCallsTests {
         return playback
     }
 
-    /// Rows of `expected-calls.tsv` by recording.
-    static func expectations() throws -> [String: [String]] {
-        let text = try String(
-            contentsOf: Recordings.folder.appending(path: "expected-calls.tsv"), encoding: .utf8)
-        let rows = text.components(separatedBy: "\n").filter { !$0.isEmpty && !$0.hasPrefix("#") }
-        return Dictionary(grouping: rows) { $0.components(separatedBy: "\t").first ?? "" }
-    }
+    /// Recordings whose calls are told one by one.
+    static func told() throws -> [String] { try Recordings.all().filter { !$0.contains("burst") } }
 
-    private static func time(_ time: Timestamp?) -> String {
-        // Without the date, which the recordings share.
-        time.map { String($0.formatted(.milliseconds).dropFirst(11).dropLast()) } ?? "-"
-    }
-
-    private static func row(
-        _ recording: String, _ id: String, _ record: CallRecord, _ long: CallShard.LongTexts?
-    ) -> String {
-        [
-            recording, id, "\(record.direction.name)", long?.callerNumber ?? record.callerNumber.string,
-            long?.calleeNumber ?? record.calleeNumber.string,
-            "\(record.status.name)", time(record.startedAt), time(record.answeredAt), time(record.endedAt),
-            "\(record.outcome.name)", record.flags.contains(.merged) ? "merged" : "-",
-        ].joined(separator: "\t")
-    }
-
-    @Test(
-        "Calls, numbers, states and times", arguments: try Recordings.all().filter { !$0.contains("burst") })
+    @Test("Calls: numbers, states, times, who, why", arguments: try told())
     func calls(recording: String) throws {
         let playback = try Self.playback(of: recording)
-        let rows = playback.rows.sorted { $0.key < $1.key }.map {
-            Self.row(recording, $0.key, $0.value, playback.longTexts[$0.key])
+        let rows = playback.rows.map {
+            ExpectedRows.call(
+                recording, $0.key, $0.value, playback.longTexts[$0.value.callID.string],
+                playback.details[$0.key]?.facts ?? CallFacts())
         }
-        let expected = try Self.expectations()[recording] ?? []
+        let expected = try ExpectedRows.read("expected-calls.tsv")[recording] ?? []
         #expect(rows.sorted() == expected.sorted())
         // Streams of media, devices and failures alone have no call; every other one has.
-        let hasNoCall = recording.contains("external-media")
-        #expect(rows.isEmpty == hasNoCall)
+        #expect(rows.isEmpty == recording.contains("external-media"))
+    }
+
+    @Test("Legs: roles, results, times", arguments: try told())
+    func legs(recording: String) throws {
+        let playback = try Self.playback(of: recording)
+        let rows = playback.details.flatMap { ExpectedRows.legs(recording, $0.key, $0.value) }
+        #expect(rows.sorted() == (try ExpectedRows.read("expected-legs.tsv")[recording] ?? []).sorted())
+    }
+
+    @Test("Segments: queues, ringing, machines, talks, transfers", arguments: try told())
+    func segments(recording: String) throws {
+        let playback = try Self.playback(of: recording)
+        let rows = playback.details.flatMap { ExpectedRows.segments(recording, $0.key, $0.value) }
+        #expect(rows.sorted() == (try ExpectedRows.read("expected-segments.tsv")[recording] ?? []).sorted())
     }
 
     @Test(
@@ -84,12 +77,13 @@ struct RecordedCallsTests {
         #expect(started.count >= 200)
         #expect(playback.calls.count == started.count)
         for (id, record) in playback.calls {
-            #expect(Self.time(record.startedAt) == started[id], "\(id)")
-            #expect(Self.time(record.answeredAt) == answered[id], "\(id)")
-            #expect(Self.time(record.endedAt) == ended[id], "\(id)")
+            #expect(ExpectedRows.time(record.startedAt) == started[id], "\(id)")
+            #expect(ExpectedRows.time(record.answeredAt) == answered[id], "\(id)")
+            #expect(ExpectedRows.time(record.endedAt) == ended[id], "\(id)")
             #expect(record.callerNumber.string == callers[id], "\(id)")
             #expect(record.status == .finished)
-            #expect(record.outcome == .answered)
+            // An application answered; nobody was called.
+            #expect(record.outcome == .ivrOnly)
         }
     }
 

@@ -8,7 +8,7 @@ package struct Recording {
 
     package var name: String
     /// How the recording's reader was subscribed.
-    package var subscription: LegGraph.Subscription
+    package var subscription: CallGraph.Subscription
     /// All events, one behind the other.
     package var payloads: [UInt8] = []
     /// Where in `payloads` each event lies.
@@ -19,7 +19,7 @@ package struct Recording {
     package var reads: [Range<Int>] = []
 
     /// Loads `Tests/Fixtures/ari/asterisk-22/NAME.jsonl`, one event a line.
-    package init(_ name: String, _ subscription: LegGraph.Subscription) throws(BenchError) {
+    package init(_ name: String, _ subscription: CallGraph.Subscription) throws(BenchError) {
         self.name = name
         self.subscription = subscription
         let path = "\(Files.root)/Tests/Fixtures/ari/asterisk-22/\(name).jsonl"

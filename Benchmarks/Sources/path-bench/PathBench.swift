@@ -22,7 +22,7 @@ struct PathBench {
     var played: (recording: String, stage: String, count: Int)?
 
     /// How each recording's reader was subscribed.
-    static let recordings: [(name: String, subscription: LegGraph.Subscription)] = [
+    static let recordings: [(name: String, subscription: CallGraph.Subscription)] = [
         ("burst-1000", .applicationOnly), ("attended-transfer-suball", .allChannels),
     ]
 

@@ -18,8 +18,7 @@ final class PathStage: Stage {
     // As the daemon does: the scan checks UTF-8 anyway.
     private var session = WebSocketSession(role: .client, textValidation: .reader)
     private var reader = ARIEventReader()
-    private var graph = LegGraph(hasher: hasher)
-    private var shard: CallShard
+    private var graph: CallGraph
     private var event = ARIEvent()
     private var actions: [CRMAction] = []
     private var now: UInt64 = 1_000_000_000
@@ -38,16 +37,16 @@ final class PathStage: Stage {
     private var actionCount = 0
 
     /// Calls begun since the start.
-    var callCount: Int { shard.counters.started }
+    var callCount: Int { graph.counters.started }
     /// Whether every call has ended and was handed to the store and the CRM.
     var isComplete: Bool {
-        callCount > 0 && shard.counters.active == 0 && shard.registry.count == 0
+        callCount > 0 && graph.counters.active == 0 && graph.registry.count == 0
             && rowCount >= callCount && actionCount >= callCount
     }
 
     init() {
         let registry = CallRegistry(capacity: 65_536, hasher: Self.hasher)
-        shard = CallShard(registry: registry, hasher: Self.hasher, seed: 1)
+        graph = CallGraph(registry: registry, hasher: Self.hasher, seed: 1)
     }
 
     deinit { carry.deallocate() }
@@ -62,13 +61,12 @@ final class PathStage: Stage {
             }
         }
         guard carried == 0 else { throw BenchError("\(recording.name): the stream ends within a frame") }
-        now += LegGraph.linger + 1_000_000_000
+        now += CallGraph.linger + 1_000_000_000
         graph.sweep(now: now)
-        shard.sweep(now: now)
     }
 
     /// Hands a read out behind what is carried; the carry is completed only up to what its frame needs.
-    private func take(_ read: UnsafeRawBufferPointer, _ subscription: LegGraph.Subscription) throws {
+    private func take(_ read: UnsafeRawBufferPointer, _ subscription: CallGraph.Subscription) throws {
         var rest = read[...]
         while carried > 0 {
             let part = rest.prefix(needed - carried)
@@ -89,7 +87,7 @@ final class PathStage: Stage {
 
     /// Plays all whole frames of `bytes`; returns how many bytes they were.
     private func parse(
-        _ bytes: UnsafeRawBufferPointer, _ subscription: LegGraph.Subscription
+        _ bytes: UnsafeRawBufferPointer, _ subscription: CallGraph.Subscription
     ) throws -> Int {
         var position = 0
         while position < bytes.count {
@@ -108,20 +106,14 @@ final class PathStage: Stage {
         return position
     }
 
-    private func move(_ payload: UnsafeRawBufferPointer, _ subscription: LegGraph.Subscription) throws {
+    private func move(_ payload: UnsafeRawBufferPointer, _ subscription: CallGraph.Subscription) throws {
         let allocationsBefore = attributesAllocations ? callocations_count() : 0
         let actionsBefore = actions.count
         try reader.read(payload.bytes, into: &event)
-        if let placement = graph.place(
-            event, payload: payload, pbx: 0, subscription: subscription, now: now)
-        {
-            if let merged = placement.mergedCall {
-                shard.becamePart(merged, at: event.timestamp ?? Self.receivedAt, now: now, actions: &actions)
-            }
-            shard.handle(
-                event, payload: payload, placement: placement, pbx: 0, receivedAt: Self.receivedAt, now: now,
-                actions: &actions)
-        }
+        _ = graph.handle(
+            event, payload: payload, pbx: 0, subscription: subscription, receivedAt: Self.receivedAt,
+            now: now,
+            actions: &actions)
         if attributesAllocations, actions.count > actionsBefore {
             actionAllocations += callocations_count() - allocationsBefore
         }
@@ -129,7 +121,7 @@ final class PathStage: Stage {
 
     private func endTick() {
         var rows = 0
-        shard.drain { _, _ in rows += 1 }
+        graph.drain(actions: &actions) { _, _, _ in rows += 1 }
         rowCount += rows
         actionCount += actions.count
         actions.removeAll(keepingCapacity: true)

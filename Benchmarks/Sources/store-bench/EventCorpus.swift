@@ -63,12 +63,19 @@ struct EventCorpus: Sendable {
         var corpus = EventCorpus()
         private let wanted: Int
         private var reader = ARIEventReader()
-        private var graph = LegGraph(hasher: TextHash(keyA: 1, keyB: 2), maximumChannels: 400_000)
+        private var actions: [CRMAction] = []
+        private var graph: CallGraph
         private let tail = Array(
             #""asterisk_id":"02:fc:00:00:00:01","application":"callflow_elixir"}"#.utf8)
         private var event: [UInt8] = []
 
-        init(wanted: Int) { self.wanted = wanted }
+        init(wanted: Int) {
+            self.wanted = wanted
+            let hasher = TextHash(keyA: 1, keyB: 2)
+            graph = CallGraph(
+                registry: CallRegistry(capacity: 100_000, hasher: hasher), hasher: hasher, seed: 1,
+                maximumLegs: 400_000)
+        }
 
         func played(_ kind: EventKind, isOfStasisChannel: Bool, body: UnsafeRawBufferPointer) -> Bool {
             event.removeAll(keepingCapacity: true)
@@ -77,8 +84,9 @@ struct EventCorpus: Sendable {
             var read = ARIEvent()
             event.withUnsafeBytes { payload in
                 guard (try? reader.read(payload.bytes, into: &read)) != nil,
-                    let placement = graph.place(
-                        read, payload: payload, pbx: 0, subscription: .allChannels, now: 0),
+                    let placement = graph.handle(
+                        read, payload: payload, pbx: 0, subscription: .allChannels,
+                        receivedAt: Timestamp(microseconds: 0), now: 0, actions: &actions),
                     EventCorpus.payloadBytes.contains(payload.count), corpus.rows.count < wanted
                 else { return }
                 let callID = placement.key.text.withUnsafeBytes { corpus.keep($0) }

@@ -20,9 +20,31 @@ public struct CRMCall: Sendable, Hashable {
     public var outcome: CallOutcome
     /// Q.850 cause of the end; 0 when none was told.
     public var hangupCause: UInt16
+    /// The rule that chose the outcome; `.none` while it lives.
+    public var outcomeRule = OutcomeRule.none
+    /// SIP code of the end; 0 when none was told.
+    public var sipCode: UInt16 = 0
+    /// Who ended it.
+    public var hungUpBy = HungUpBy.nobody
+    /// When a person first talked with the caller; `nil` when nobody did, or as long as it is not known.
+    public var talkStartedAt: Timestamp?
+    /// Talking with persons, hold not counted, in microseconds; `nil` when nobody did.
+    public var talkMicroseconds: Int64?
+    /// The extension or number that answered.
+    public var answeredBy: String?
+    /// The extension that a click-to-call began with.
+    public var operatorNumber: String?
+    /// Who handed the call on last.
+    public var transferredBy: String?
+    /// To whom.
+    public var transferredTo: String?
+    /// The last queue the caller waited in.
+    public var queue: String?
 
-    /// Talk time in whole seconds: answer to end, never negative, 0 when never answered.
+    /// Talk time in whole seconds, never negative, 0 when never answered: with persons where one talked, else, for a
+    /// machine's answer, from the answer to the end.
     public var talkSeconds: Int {
+        if let talkMicroseconds { return Int(max(0, talkMicroseconds) / 1_000_000) }
         guard let answeredAt, let endedAt else { return 0 }
         return Int(max(0, endedAt.microseconds - answeredAt.microseconds) / 1_000_000)
     }

@@ -4,7 +4,9 @@ public import Protocols
 ///
 /// Made from the legs, so it does not depend on the order in which the legs' events came. Times are the PBX's;
 /// durations are whole microseconds and never negative, whatever the PBX's clock does.
-public struct CallFacts: Sendable, Hashable {
+public struct CallFacts: Sendable, BitwiseCopyable {
+    /// How it ended; `none` while it lives.
+    public var outcome = CallOutcome.none
     /// The rule that chose the outcome.
     public var rule = OutcomeRule.none
     /// Who ended it.
@@ -28,22 +30,47 @@ public struct CallFacts: Sendable, Hashable {
     /// From the first dialling to the first sign of the dialled; `nil` without both.
     public var postDialDelayMicroseconds: Int64?
     /// The number or extension that answered; empty when nobody did.
-    public var answeredBy = ""
+    public var answeredBy = InlineText<40>()
     /// The extension that a click-to-call began with; empty when it was none.
-    public var operatorNumber = ""
+    public var operatorNumber = InlineText<40>()
     /// Who handed the call on last; empty when nobody did.
-    public var transferredBy = ""
+    public var transferredBy = InlineText<40>()
     /// To whom; empty when to nobody.
-    public var transferredTo = ""
+    public var transferredTo = InlineText<40>()
     /// The last queue the caller waited in; empty when in none.
-    public var queue = ""
+    public var queue = InlineText<31>()
     /// Attempts to reach a telephone.
-    public var attemptCount = 0
-    /// The call that this one became part of; `nil` when it is one of its own.
-    public var mergedInto: String?
-    /// Legs or events of the call were too many to keep all.
+    public var attemptCount: UInt32 = 0
+    /// The call that this one became part of; empty when it is one of its own.
+    public var mergedInto = InlineText<76>()
+    /// Legs or marks of the call were too many to keep all.
     public var isIncomplete = false
 
     /// Nothing known yet.
     public init() {}
+}
+
+/// All that is known of a call besides its record, in buffers that are used again: nothing is allocated for the next call.
+public struct CallDetails: Sendable {
+    /// The additive columns.
+    public internal(set) var facts = CallFacts()
+    /// The legs, in the order of their first signs.
+    public internal(set) var legs: [LegRecord] = []
+    /// The parts of the call, in the order of their begin.
+    public internal(set) var segments: [CallSegment] = []
+    /// Indices into `legs` of the telephones called; `CallSegment.attempts` are ranges of it.
+    public internal(set) var attempts: [Int32] = []
+    /// Places of the legs in the graph, beside `legs`.
+    var slots: [UInt32] = []
+
+    /// Nothing.
+    public init() {}
+
+    mutating func removeAll() {
+        facts = CallFacts()
+        legs.removeAll(keepingCapacity: true)
+        segments.removeAll(keepingCapacity: true)
+        attempts.removeAll(keepingCapacity: true)
+        slots.removeAll(keepingCapacity: true)
+    }
 }

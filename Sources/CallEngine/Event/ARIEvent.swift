@@ -78,6 +78,10 @@ public struct ARIChannel: Sendable, BitwiseCopyable {
     public var callerIDVariable = ARIText()
     /// `channelvars.EXTEN`.
     public var extenVariable = ARIText()
+    /// `dialplan.app_name`: the application that the channel runs.
+    public var application = ARIText()
+    /// `dialplan.app_data`: its arguments.
+    public var applicationData = ARIText()
     /// `creationtime`, read of a `ChannelSnapshot` only; `nil` when absent or unreadable.
     public var createdAt: Timestamp?
 
@@ -86,6 +90,22 @@ public struct ARIChannel: Sendable, BitwiseCopyable {
 
     /// Whether the event names this channel at all.
     public var isPresent: Bool { !id.isEmpty || !name.isEmpty }
+}
+
+/// Another channel that an event names: who it is, no more.
+public struct ARIParty: Sendable, BitwiseCopyable {
+    /// The channel's own unique id.
+    public var id = ARIText()
+    /// The channel's name.
+    public var name = ARIText()
+    /// As of `ARIChannel`.
+    public var linkedID = ARIText()
+
+    /// Nobody.
+    public init() {}
+
+    /// Whether the event names it at all.
+    public var isPresent: Bool { !id.isEmpty }
 }
 
 /// One ARI event as the engine reads it: places in the payload, no copies.
@@ -105,14 +125,31 @@ public struct ARIEvent: Sendable, BitwiseCopyable {
     public var caller = ARIChannel()
     /// `bridge.id`.
     public var bridgeID = ARIText()
-    /// Whether `bridge.bridge_type` is `holding` (queue music, parking): nobody talks there.
-    public var isHoldingBridge = false
+    /// What the bridge is for, read off its type, class and creator.
+    public var bridgeKind = BridgeKind.talking
     /// `cause`, a Q.850 cause where `isSoftHangup` is false; 0 when absent.
     public var cause: UInt16 = 0
     /// `soft` of `ChannelHangupRequest`: then `cause` is a flag mask of Asterisk, not a Q.850 cause.
     public var isSoftHangup = false
+    /// `tech_cause`, the SIP code of the end (Asterisk 22.8 and later); 0 when absent.
+    public var techCause: UInt16 = 0
     /// `dialstatus` of `Dial`: `""`, `RINGING`, `ANSWER`, `BUSY` and so on.
     public var dialStatus = ARIText()
+    /// `dialstring` of `Dial`: what was dialled.
+    public var dialString = ARIText()
+    /// Of `Dial` the channel that the peer sent the call on to; of `StasisStart` and transfers the channel that
+    /// is replaced or replaces.
+    public var replacement = ARIParty()
+    /// Of transfers the channel that was handed on.
+    public var transferee = ARIParty()
+    /// Of an attended transfer the transferer's second channel.
+    public var secondLeg = ARIParty()
+    /// Of an attended transfer the channel it was handed on to.
+    public var transferTarget = ARIParty()
+    /// Of a blind transfer `exten`, of a REFER its destination: to whom.
+    public var transferNumber = ARIText()
+    /// Of transfers: whether `result` is `Success`, or a REFER's `state` says it was carried out.
+    public var transferSucceeded = false
     /// `variable` of `ChannelVarset`.
     public var variable = ARIText()
     /// `value` of `ChannelVarset`.

@@ -26,6 +26,9 @@ public struct ARIEventReader: ~Copyable {
         ])
         event.duplicateKeys = UInt16(truncatingIfNeeded: scan.duplicateKeys)
         event.cause = UInt16(truncatingIfNeeded: scanner[Field.cause.rawValue].int64(in: payload) ?? 0)
+        if let code = scanner[Field.techCause.rawValue].int64(in: payload), code >= 300, code < 700 {
+            event.techCause = UInt16(code)
+        }
         payload.withUnsafeBytes { fill(&event, $0) }
     }
 
@@ -39,11 +42,29 @@ public struct ARIEventReader: ~Copyable {
             event.channel = channel(.peer, payload)
             event.caller = channel(.caller, payload)
             event.dialStatus = text(.dialStatus)
+            event.dialString = text(.dialString)
+            event.replacement = party(.forwarded)
         case .bridgeAttendedTransfer:
             event.channel = channel(.transfererFirstLeg, payload)
+            event.secondLeg = party(.transfererSecondLeg)
+            event.transferee = party(.transferee)
+            event.transferTarget = party(.transferTarget)
+            event.replacement = party(.replaceChannel)
+            event.transferSucceeded = isText(.result, "Success", payload)
         case .bridgeBlindTransfer:
             event.channel = channel(.channel, payload)
             if !event.channel.isPresent { event.channel = channel(.transferer, payload) }
+            event.replacement = party(.replaceChannel)
+            event.transferee = party(.transferee)
+            event.transferNumber = text(.exten)
+            event.transferSucceeded = isText(.result, "Success", payload)
+        case .channelTransfer:
+            event.channel = channel(.channel, payload)
+            event.transferNumber = text(.referDestination)
+            event.transferSucceeded = isText(.state, "channel_answered", payload)
+        case .stasisStart:
+            event.channel = channel(.channel, payload)
+            event.replacement = party(.replaceChannel)
         case .channelSnapshot:
             event.channel = channel(.channel, payload)
             // Only a call first met in a list begins with it; reading a time costs as much as a tenth of the scan.
@@ -52,7 +73,7 @@ public struct ARIEventReader: ~Copyable {
             event.channel = channel(.channel, payload)
         }
         event.bridgeID = text(.bridgeID)
-        event.isHoldingBridge = isText(.bridgeType, "holding", payload)
+        if !event.bridgeID.isEmpty { event.bridgeKind = bridgeKind(payload) }
         if event.kind == .channelVarset {
             event.variable = text(.variable)
             event.value = text(.value)
@@ -64,10 +85,32 @@ public struct ARIEventReader: ~Copyable {
     /// Fields outside channels, then `ChannelField.count` for each channel object.
     private enum Field: Int, CaseIterable {
         case type, timestamp, cause, soft, dialStatus, variable, value, bridgeID, bridgeType
+        case bridgeClass, bridgeCreator, techCause, dialString, result, exten, state, referDestination
 
         static let names: [[String]] = [
             ["type"], ["timestamp"], ["cause"], ["soft"], ["dialstatus"], ["variable"], ["value"],
-            ["bridge", "id"], ["bridge", "bridge_type"],
+            ["bridge", "id"], ["bridge", "bridge_type"], ["bridge", "bridge_class"], ["bridge", "creator"],
+            ["tech_cause"], ["dialstring"], ["result"], ["exten"], ["state"],
+            ["refer_to", "requested_destination", "destination"],
+        ]
+    }
+
+    /// Channels of which only the identity matters.
+    private enum PartyObject: Int, CaseIterable {
+        case forwarded, replaceChannel, transferee, transfererSecondLeg, transferTarget
+
+        var name: String {
+            switch self {
+            case .forwarded: "forwarded"
+            case .replaceChannel: "replace_channel"
+            case .transferee: "transferee"
+            case .transfererSecondLeg: "transferer_second_leg"
+            case .transferTarget: "transfer_target"
+            }
+        }
+
+        static let names: [[String]] = [
+            ["id"], ["name"], ["linkedid"], ["channelvars", "CHANNEL(linkedid)"],
         ]
     }
 
@@ -88,14 +131,15 @@ public struct ARIEventReader: ~Copyable {
     private enum ChannelField: Int, CaseIterable {
         case id, name, state, linkedid, creationtime, callerNumber, callerName, connectedNumber, context,
             exten
-        case linkedidVariable, intNum, extNum, callerIDVariable, extenVariable
+        case linkedidVariable, intNum, extNum, callerIDVariable, extenVariable, application, applicationData
 
         static let names: [[String]] = [
             ["id"], ["name"], ["state"], ["linkedid"], ["creationtime"], ["caller", "number"],
             ["caller", "name"],
             ["connected", "number"], ["dialplan", "context"], ["dialplan", "exten"],
             ["channelvars", "CHANNEL(linkedid)"], ["channelvars", "intNum"], ["channelvars", "extNum"],
-            ["channelvars", "CALLERID(num)"], ["channelvars", "EXTEN"],
+            ["channelvars", "CALLERID(num)"], ["channelvars", "EXTEN"], ["dialplan", "app_name"],
+            ["dialplan", "app_data"],
         ]
     }
 
@@ -105,6 +149,9 @@ public struct ARIEventReader: ~Copyable {
         var paths = Field.names
         for object in ChannelObject.allCases {
             for name in ChannelField.names { paths.append([object.name] + name) }
+        }
+        for object in PartyObject.allCases {
+            for name in PartyObject.names { paths.append([object.name] + name) }
         }
         return JSONFieldPlan(paths)
     }()
@@ -137,7 +184,29 @@ public struct ARIEventReader: ~Copyable {
         channel.externalNumber = text(base + ChannelField.extNum.rawValue)
         channel.callerIDVariable = text(base + ChannelField.callerIDVariable.rawValue)
         channel.extenVariable = text(base + ChannelField.extenVariable.rawValue)
+        channel.application = text(base + ChannelField.application.rawValue)
+        channel.applicationData = text(base + ChannelField.applicationData.rawValue)
         return channel
+    }
+
+    private func party(_ object: PartyObject) -> ARIParty {
+        let channels = ChannelObject.allCases.count * ChannelField.allCases.count
+        let base = Field.allCases.count + channels + object.rawValue * PartyObject.names.count
+        var party = ARIParty()
+        party.id = text(base)
+        party.name = text(base + 1)
+        party.linkedID = text(base + 2)
+        if party.linkedID.isEmpty { party.linkedID = text(base + 3) }
+        return party
+    }
+
+    /// Reads what a bridge is for: Asterisk's own words for its type, class and creator.
+    private func bridgeKind(_ payload: UnsafeRawBufferPointer) -> BridgeKind {
+        if isText(.bridgeClass, "parking", payload) || isText(.bridgeCreator, "Parking", payload) {
+            return .parking
+        }
+        if isText(.bridgeType, "holding", payload) { return .holding }
+        return isText(.bridgeCreator, "ConfBridge", payload) ? .conference : .talking
     }
 
     private func bytes(_ text: ARIText, _ payload: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {

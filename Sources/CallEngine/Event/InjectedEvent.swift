@@ -2,7 +2,7 @@ import Protocols
 
 /// An event posted to `/api/test/events`: the old daemon's own shape, not ARI's.
 ///
-/// It moves its call by the letter of the contract, without a leg graph: `stasis_start` begins it, `state_change` to
+/// It moves its call by the letter of the contract, as a call of one channel: `stasis_start` begins it, `state_change` to
 /// `Up` answers it, `stasis_end` and `channel_destroyed` end it, `var_set` may tell its direction.
 public struct InjectedEvent: Sendable {
     /// The call.
@@ -83,10 +83,6 @@ public struct InjectedEvent: Sendable {
             let callText = event.channel.name
             var placement = callText.withBytes(in: bytes) { Placement(key: CallKey($0, hasher)) }
             placement.callID = callText
-            placement.changes = .isRoot
-            if event.kind == .stasisEnd || event.kind == .channelDestroyed {
-                placement.changes.insert(.callEnded)
-            }
             body(event, bytes, payload.count, placement)
         }
     }

@@ -2,20 +2,22 @@ public import Protocols
 
 /// What is known of one leg of a call: a row of table `call_legs`, and a step of an explanation.
 ///
-/// Times are the PBX's; durations are whole microseconds and never negative.
-public struct LegRecord: Sendable, Hashable {
-    /// The channel's unique id.
-    public var channelID: String
+/// Times are the PBX's; durations are whole microseconds and never negative. No heap: it is made for every leg that ends.
+public struct LegRecord: Sendable, BitwiseCopyable {
+    /// The channel's unique id (an id of more than 48 bytes in its folded form).
+    public var channelID: InlineText<48>
     /// The channel's name, such as `PJSIP/101-00000007`.
-    public var name: String
+    public var name: InlineText<63>
     /// The number or extension at this end; empty when unknown.
-    public var number: String
+    public var number: InlineText<40>
     /// What it was.
     public var roles: LegRoles
     /// What became of it.
     public var result: LegResult
-    /// Unique id of the channel that dialled it; `nil` when none did.
-    public var dialedBy: String?
+    /// Which PBX; index into the daemon's list.
+    public var pbx: UInt16
+    /// Unique id of the channel that dialled it; empty when none did.
+    public var dialedBy: InlineText<48>
     /// First sign of it.
     public var startedAt: Timestamp
     /// When dialling began.

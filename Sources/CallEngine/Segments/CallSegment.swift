@@ -34,37 +34,62 @@ public enum SegmentKind: UInt8, Sendable, CaseIterable, BitwiseCopyable {
     }
 }
 
-/// One part of a call, with the attempts made during it; an element of column `segments`.
-public struct CallSegment: Sendable, Hashable {
+/// One part of a call; an element of column `segments`.
+public struct CallSegment: Sendable, BitwiseCopyable {
+    /// Parts of one call that are kept.
+    public static let maximumCount = 64
+
     /// What it was.
     public var kind: SegmentKind
     /// The queue's, room's, box's or application's name, or the number talked with or handed on to; empty when unknown.
-    public var name: String
+    public var name: InlineText<40>
     /// PBX time of its begin.
     public var startedAt: Timestamp
     /// PBX time of its end; never before its begin.
     public var endedAt: Timestamp
-    /// Of a queue or of ringing: what it came to. Of a transfer: `answered` when it succeeded, else `failed`.
-    public var result: LegResult
-    /// Of a transfer: the number that handed the call on; of a queue or ringing: the number that answered.
-    public var by: String
-    /// How a transfer was made: `blind`, `attended` or `refer`; else empty.
-    public var detail: String
-    /// Channel ids of the telephones called, in the order of dialling.
-    public var attempts: [String]
+    /// What a queue or ringing came to; of a transfer `answered` when it succeeded, else `failed`.
+    public var result = LegResult.none
+    /// The number that answered a queue or ringing, or that handed the call on.
+    public var by = InlineText<40>()
+    /// How a transfer was made; else `none`.
+    public var transfer = TransferKind.none
+    /// Where in `CallDetails.attempts` the telephones called stand, in the order of dialling.
+    public var attempts: Range<Int32> {
+        get { firstAttempt..<endOfAttempts }
+        set {
+            firstAttempt = newValue.lowerBound
+            endOfAttempts = newValue.upperBound
+        }
+    }
 
-    /// All fields; see each.
-    public init(
-        kind: SegmentKind, name: String, startedAt: Timestamp, endedAt: Timestamp,
-        result: LegResult = .none, by: String = "", detail: String = "", attempts: [String] = []
-    ) {
+    private var firstAttempt: Int32 = 0
+    private var endOfAttempts: Int32 = 0
+
+    init(_ kind: SegmentKind, name: InlineText<40>, from startedAt: PBXTime, to endedAt: PBXTime) {
         self.kind = kind
         self.name = name
-        self.startedAt = startedAt
-        self.endedAt = max(startedAt, endedAt)
-        self.result = result
-        self.by = by
-        self.detail = detail
-        self.attempts = attempts
+        self.startedAt = startedAt.timestamp ?? Timestamp(microseconds: 0)
+        self.endedAt = max(self.startedAt, endedAt.timestamp ?? Timestamp(microseconds: 0))
+    }
+}
+
+/// How a call was handed on.
+public enum TransferKind: UInt8, Sendable, CaseIterable, BitwiseCopyable {
+    case none
+    /// To a number, without asking.
+    case blind
+    /// After talking with the target.
+    case attended
+    /// By a SIP REFER that an application has to carry out.
+    case refer
+
+    /// The word stored.
+    public var name: StaticString {
+        switch self {
+        case .none: ""
+        case .blind: "blind"
+        case .attended: "attended"
+        case .refer: "refer"
+        }
     }
 }

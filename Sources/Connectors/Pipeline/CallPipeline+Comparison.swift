@@ -11,18 +11,15 @@ extension CallPipeline {
     ///   - calls: Rows that have not ended.
     ///   - sighting: When that run heard the PBX last; `nil` when nobody wrote it down.
     package func adopt(_ calls: [StoredCall], sighting: PBXSighting?, pbx: UInt16) {
-        let shards = shared.mailboxes.count
-        var parts = [[StoredCall]](repeating: [], count: shards)
         watch(pbx) { watch in
             watch.earlier = sighting
             for call in calls {
                 let key = Array(call.callID.utf8).withUnsafeBytes { CallKey($0, shared.hasher) }
                 let known = [sighting?.seenAt, call.startedAt, call.answeredAt].compactMap { $0 }.max()
                 watch.unseen[key.hash] = PBXWatch.Unseen(key: key, lastSeen: known ?? call.insertedAt)
-                parts[shared.shard(of: key.hash)].append(call)
             }
         }
-        for (owner, part) in parts.enumerated() where !part.isEmpty { tell(owner, .adopt(part, pbx: pbx)) }
+        takeOver(calls, pbx: pbx)
     }
 
     /// The PBX begins to tell what runs.
@@ -36,7 +33,7 @@ extension CallPipeline {
     }
 
     /// One channel that is there, as the text of a `ChannelSnapshot` event.
-    package func listed(_ payload: RawSpan, pbx: UInt16, subscription: LegGraph.Subscription) {
+    package func listed(_ payload: RawSpan, pbx: UInt16, subscription: CallGraph.Subscription) {
         let receivedAt = WallClock.now()
         var event = ARIEvent()
         do throws(JSONError) {
@@ -48,10 +45,10 @@ extension CallPipeline {
         payload.withUnsafeBytes { bytes in
             let wasUnseen = watches[Int(pbx)].unseen.count
             let placement = place(event, bytes, pbx, subscription, receivedAt)
-            guard !placement.changes.contains(.untracked) else { return }
+            guard placement.isTracked else { return }
             let isNew = watches[Int(pbx)].listed.insert(placement.key.hash).inserted
             let isAdopted = watches[Int(pbx)].unseen.count < wasUnseen
-            if isNew, !isAdopted, placement.changes.contains(.legOpened), placement.openLegs == 1 {
+            if isNew, !isAdopted, placement.isLegNew, placement.openLegs == 1 {
                 watches[Int(pbx)].found += 1
             }
         }
@@ -98,23 +95,26 @@ extension CallPipeline {
     }
 
     private func finishComparison(_ facts: ARIComparisonFacts, pbx: UInt16, name: String) {
-        var gone: [CallKey] = []
-        graph.finishReconcile(pbx: pbx, now: loop.now.nanoseconds) { gone.append($0) }
         let now = WallClock.now()
         var watch = watches[Int(pbx)]
         let before = facts.lastHeardAt.map { watch.clock.pbxTime(of: $0) } ?? watch.earlier?.seenAt
         let to = watch.clock.pbxTime(of: now)
         let from = min(before ?? to, to)
-        var endings = gone.map { (key: $0, at: from) }
-        endings += watch.unseen.values.map { (key: $0.key, at: min($0.lastSeen, to)) }
-        end(endings)
+        var ended = 0
+        let ticks = loop.now.nanoseconds
+        graph.finishReconcile(pbx: pbx, at: from, updatedAt: now, now: ticks) { _ in ended += 1 }
+        for unseen in watch.unseen.values {
+            graph.endUnseen(
+                unseen.key, pbx: pbx, at: min(unseen.lastSeen, to), updatedAt: now, now: ticks)
+            ended += 1
+        }
 
         if before != nil {
             let gap = StoredGap(
                 id: CallUUID(random: SystemRandomNumberGenerator.bits(), SystemRandomNumberGenerator.bits()),
                 pbx: name, from: from, to: to,
                 reason: Self.reason(facts).rawValue, detail: Self.detail(facts),
-                callsEnded: endings.count, callsFound: watch.found,
+                callsEnded: ended, callsFound: watch.found,
                 callsKept: watch.listed.count - watch.found, insertedAt: now)
             commit.append(note: .gap(gap))
             note(gap)
@@ -164,22 +164,12 @@ extension CallPipeline {
             ])
     }
 
-    /// Tells the shards, each in one message however many calls there are.
-    private func end(_ endings: [(key: CallKey, at: Timestamp)]) {
-        var parts = [[UnseenEnd]](repeating: [], count: shared.mailboxes.count)
-        for ending in endings {
-            parts[shared.shard(of: ending.key.hash)].append(UnseenEnd(key: ending.key, at: ending.at))
-        }
-        for (owner, part) in parts.enumerated() where !part.isEmpty { tell(owner, .endUnseen(part)) }
-    }
-
-    /// The shard's side of `adopt`.
-    func takeOver(_ calls: [StoredCall], pbx: UInt16) {
+    private func takeOver(_ calls: [StoredCall], pbx: UInt16) {
         for call in calls {
             let (record, texts) = call.asRecord(pbx: pbx, hasher: shared.hasher)
             let key = Array(call.callID.utf8).withUnsafeBytes { CallKey($0, shared.hasher) }
             let isRegistered = call.bitrixCallID != nil
-            _ = shard.adopt(record, key: key, longTexts: texts, isRegistered: isRegistered)
+            _ = graph.adopt(record, key: key, longTexts: texts, isRegistered: isRegistered)
         }
     }
 
@@ -187,14 +177,6 @@ extension CallPipeline {
         while watches.count <= Int(pbx) { watches.append(PBXWatch()) }
         body(&watches[Int(pbx)])
     }
-}
-
-/// The end of a call that nobody saw.
-package struct UnseenEnd: Sendable {
-    /// The call.
-    var key: CallKey
-    /// When it was last known to live.
-    var at: Timestamp
 }
 
 extension SystemRandomNumberGenerator {
@@ -206,7 +188,7 @@ extension SystemRandomNumberGenerator {
 
 extension StoredCall {
     /// The row as the engine keeps calls, and the texts that are too long for it.
-    func asRecord(pbx: UInt16, hasher: TextHash) -> (CallRecord, CallShard.LongTexts?) {
+    func asRecord(pbx: UInt16, hasher: TextHash) -> (CallRecord, CallGraph.LongTexts?) {
         var record = CallRecord(id: id, startedAt: startedAt ?? insertedAt, insertedAt: insertedAt)
         record.answeredAt = answeredAt
         record.updatedAt = updatedAt
@@ -214,7 +196,7 @@ extension StoredCall {
         record.direction = CallDirection.allCases.first { $0.name.description == direction } ?? .unknown
         record.status = CallStatus.allCases.first { $0.name.description == status } ?? .ringing
         record.hangupCause = UInt16(clamping: hangupCause ?? 0)
-        var texts = CallShard.LongTexts()
+        var texts = CallGraph.LongTexts()
         var isLong = false
         let key = Array(callID.utf8).withUnsafeBytes { CallKey($0, hasher) }
         record.callID = key.text

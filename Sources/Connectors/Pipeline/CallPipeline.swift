@@ -5,14 +5,10 @@ package import Reactor
 
 /// What one loop's pipeline tells another's.
 package enum PipelineMessage: Sendable {
-    /// Events whose calls live in the receiver's shard.
+    /// Events whose rows the receiver writes.
     case events(HandoffBlock)
-    /// A call of the receiver's became part of another.
-    case becamePart(CallKey, at: Timestamp)
-    /// The PBX no longer lists any channel of these calls.
-    case endUnseen([UnseenEnd])
-    /// Calls that an earlier run left open in the database.
-    case adopt([StoredCall], pbx: UInt16)
+    /// Calls whose rows the receiver writes, and what the CRM shall be told when they are durable.
+    case calls([HandedCall], [CRMAction])
     /// A call that an earlier run left open in the database, and that the PBX no longer has.
     case endStored(StoredCall, at: Timestamp)
     /// Bitrix24 gave a call its id.
@@ -21,12 +17,20 @@ package enum PipelineMessage: Sendable {
     case inject(InjectedEvent)
 }
 
-/// One loop's way from a received event to the store: read, place, move the call, append the rows.
+/// A call's row on its way to the loop that writes it.
+package struct HandedCall: Sendable {
+    var record: CallRecord
+    var longTexts: LongTexts?
+    var details: CallDetails?
+}
+
+/// One loop's way from a received event to the store: read, move the call, append the rows.
 ///
-///     received ─▶ ARIEventReader ─▶ LegGraph.place ─┬─ own shard ─▶ CallShard.handle ─▶ GroupCommit
-///                                                   └─ another's ─▶ HandoffBlock ─ mailbox ─▶ the same there
+///     received ─▶ ARIEventReader ─▶ CallGraph.handle ─┬─ own rows ─────▶ GroupCommit
+///                                                     └─ another's ─▶ HandoffBlock ─ mailbox ─▶ GroupCommit there
 ///
-/// Calls are spread over the loops by the hash of their id; the leg graph of a PBX lives on the loop that reads it.
+/// The calls of a PBX live on the loop that reads it, so everything about a call happens in one place, in order. Their
+/// rows are spread over the loops by the hash of the call's id, since writing costs far more than deriving.
 package final class CallPipeline {
     /// What all pipelines of the daemon share.
     package struct Shared: Sendable {
@@ -40,9 +44,14 @@ package final class CallPipeline {
         package var metrics: Metrics
         /// Events per type.
         package var statistics: EventStatistics
+        /// What becomes one row of `calls`.
+        package var grouping: CallGrouping
 
         /// Shards for `count` loops, each bounded by `maximumCalls`.
-        package init(count: Int, maximumCalls: Int, metrics: Metrics) {
+        package init(
+            count: Int, maximumCalls: Int, metrics: Metrics, grouping: CallGrouping = .linkedID
+        ) {
+            self.grouping = grouping
             let hasher = TextHash(keyA: SystemRandom.uint64(), keyB: SystemRandom.uint64())
             self.hasher = hasher
             registries = (0..<count).map { _ in CallRegistry(capacity: maximumCalls, hasher: hasher) }
@@ -72,13 +81,15 @@ package final class CallPipeline {
     let commit: GroupCommit
     let logger: Logger
     var reader: ARIEventReader
-    var graph: LegGraph
-    var shard: CallShard
+    var graph: CallGraph
     /// By the index of the PBX.
     var watches: [PBXWatch] = []
     private var actions: [CRMAction] = []
     private var outgoing: [HandoffBlock?]
-    private var reported = CallShard.Counters()
+    private var outgoingCalls: [[HandedCall]]
+    /// What the CRM shall be told of calls that another loop has not taken yet.
+    private var heldActions: [[CRMAction]]
+    private var reported = CallGraph.Counters()
     /// Events of this tick that this loop received and applied itself.
     private var eventsInTick = 0
     /// A PBX gone mad must not fill the disk.
@@ -102,9 +113,11 @@ package final class CallPipeline {
         self.commit = commit
         self.logger = logger
         reader = ARIEventReader()
-        graph = LegGraph(hasher: shared.hasher, maximumChannels: shared.registries[index].capacity * 4)
-        shard = CallShard(
-            registry: shared.registries[index], hasher: shared.hasher, seed: SystemRandom.uint64())
+        graph = CallGraph(
+            registry: shared.registries[index], hasher: shared.hasher, seed: SystemRandom.uint64(),
+            maximumLegs: shared.registries[index].capacity * 4, grouping: shared.grouping)
+        outgoingCalls = Array(repeating: [], count: shared.mailboxes.count)
+        heldActions = Array(repeating: [], count: shared.mailboxes.count)
         outgoing = Array(repeating: nil, count: shared.mailboxes.count)
         loop.attach(shared.mailboxes[index]) { [unowned self] in take($0) }
         // Before the commit's own hook: what changed in a tick travels in the tick's batch.
@@ -120,7 +133,7 @@ package final class CallPipeline {
     ///
     /// The hot path.
     package func received(
-        _ payload: RawSpan, pbx: UInt16, subscription: LegGraph.Subscription
+        _ payload: RawSpan, pbx: UInt16, subscription: CallGraph.Subscription
     ) -> ReceivedEvent {
         let receivedAt = WallClock.now()
         var event = ARIEvent()
@@ -154,29 +167,24 @@ package final class CallPipeline {
 
     func place(
         _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ pbx: UInt16,
-        _ subscription: LegGraph.Subscription, _ receivedAt: Timestamp
+        _ subscription: CallGraph.Subscription, _ receivedAt: Timestamp
     ) -> Placement {
         count(event, payload)
-        let now = loop.now.nanoseconds
         let placement =
-            graph.place(event, payload: payload, pbx: pbx, subscription: subscription, now: now)
+            graph.handle(
+                event, payload: payload, pbx: pbx, subscription: subscription, receivedAt: receivedAt,
+                now: loop.now.nanoseconds, actions: &actions)
             ?? Placement(key: Self.unknownKey(shared.hasher))
-        if let merged = placement.mergedCall {
-            tell(shared.shard(of: merged.hash), .becamePart(merged, at: event.timestamp ?? receivedAt))
-        }
         if !watches[Int(pbx)].unseen.isEmpty { noteSeen(placement, pbx) }
-        let owner = shared.shard(of: placement.key.hash)
-        if owner == index {
-            apply(event, payload, placement, pbx, receivedAt)
-        } else {
-            handOff(event, payload, placement, pbx, receivedAt, to: owner)
-        }
+        guard event.kind != .channelSnapshot else { return placement }
+        eventsInTick += 1
+        write(event, payload, placement, receivedAt, payload.count)
         return placement
     }
 
     /// A call of an earlier run lives on, or its end was seen.
     private func noteSeen(_ placement: Placement, _ pbx: UInt16) {
-        if placement.openLegs > 0 || placement.changes.contains(.callEnded) {
+        if placement.openLegs > 0 || placement.hasEnded {
             watches[Int(pbx)].unseen[placement.key.hash] = nil
         }
         if let merged = placement.mergedCall { watches[Int(pbx)].unseen[merged.hash] = nil }
@@ -186,21 +194,17 @@ package final class CallPipeline {
         Array("unknown".utf8).withUnsafeBytes { CallKey($0, hasher) }
     }
 
-    /// - Parameters:
-    ///   - receipt: When it was received; `nil`: in this tick.
-    ///   - payloadCount: Bytes of `payload` that are stored; `nil`: all.
-    private func apply(
-        _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ placement: Placement, _ pbx: UInt16,
-        _ receivedAt: Timestamp, receipt: MonotonicInstant? = nil, payloadCount: Int? = nil
+    /// Appends the event's row, here or on the loop that writes its call's rows.
+    private func write(
+        _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ placement: Placement, _ receivedAt: Timestamp,
+        _ payloadCount: Int
     ) {
-        if event.kind != .channelSnapshot {
-            if receipt == nil { eventsInTick += 1 }
-            store(
-                event, payload, placement, receivedAt, receipt ?? loop.now, payloadCount ?? payload.count)
+        let owner = shared.shard(of: placement.key.hash)
+        if owner == index {
+            store(event, payload, placement, receivedAt, loop.now, payloadCount)
+        } else {
+            handOff(event, payload, placement, receivedAt, payloadCount, to: owner)
         }
-        shard.handle(
-            event, payload: payload, placement: placement, pbx: pbx, receivedAt: receivedAt,
-            now: loop.now.nanoseconds, actions: &actions)
     }
 
     private func store(
@@ -267,12 +271,13 @@ package final class CallPipeline {
     // MARK: Other loops
 
     private func handOff(
-        _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ placement: Placement, _ pbx: UInt16,
-        _ receivedAt: Timestamp, to owner: Int
+        _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ placement: Placement,
+        _ receivedAt: Timestamp, _ payloadCount: Int, to owner: Int
     ) {
         let block = outgoing[owner] ?? HandoffBlock(receipt: loop.now.nanoseconds)
         outgoing[owner] = block
-        block.append(event, payload: payload, placement: placement, pbx: pbx, receivedAt: receivedAt)
+        block.append(
+            event, payload: payload, placement: placement, receivedAt: receivedAt, storedCount: payloadCount)
         if block.isFull { send(to: owner) }
     }
 
@@ -291,36 +296,37 @@ package final class CallPipeline {
         }
     }
 
-    /// Order matters: what was said before must be taken before.
-    func tell(_ owner: Int, _ message: PipelineMessage) {
-        if owner == index { return take(message) }
-        send(to: owner)
-        if let block = outgoing[owner], shared.mailboxes[owner].postControl(.events(block)) {
-            outgoing[owner] = nil
-            shared.metrics.add(.handoffEvents, block.entries.count)
+    /// Rows of calls that wait for a loop that does not take its mail, before the oldest are lost.
+    private static let maximumHeldCalls = 65_536
+
+    /// Gives changed calls away, behind the events that changed them.
+    private func sendCalls(_ told: [CRMAction], to owner: Int) {
+        guard !outgoingCalls[owner].isEmpty || !told.isEmpty else { return }
+        if outgoing[owner] == nil, shared.mailboxes[owner].post(.calls(outgoingCalls[owner], told)) {
+            outgoingCalls[owner].removeAll(keepingCapacity: true)
+            return
         }
-        if !shared.mailboxes[owner].postControl(message) { shared.metrics.add(.handoffDropped) }
+        heldActions[owner].append(contentsOf: told)
+        let surplus = outgoingCalls[owner].count - Self.maximumHeldCalls
+        guard surplus > 0 else { return }
+        outgoingCalls[owner].removeFirst(surplus)
+        shared.metrics.add(.handoffDropped, surplus)
+        logger.error(
+            "rows of calls lost: loop \(owner) does not take its mail", metadata: ["calls": "\(surplus)"])
     }
 
     private func take(_ message: PipelineMessage) {
-        let now = loop.now.nanoseconds
         switch message {
         case .events(let block):
             let receipt = MonotonicInstant(nanoseconds: block.receipt)
             block.forEach { entry, payload in
-                apply(
-                    entry.event, payload, entry.placement, entry.pbx, entry.receivedAt, receipt: receipt)
+                store(entry.event, payload, entry.placement, entry.receivedAt, receipt, entry.storedCount)
             }
-            measure(.state, since: receipt, count: block.entries.count)
-        case .becamePart(let key, let time):
-            shard.becamePart(key, at: time, now: now, actions: &actions)
-        case .endUnseen(let endings):
-            let updatedAt = WallClock.now()
-            for ending in endings {
-                shard.endUnseen(ending.key, at: ending.at, updatedAt: updatedAt, now: now, actions: &actions)
+        case .calls(let calls, let told):
+            for call in calls {
+                commit.appendCall(call.record, longTexts: call.longTexts, details: call.details)
             }
-        case .adopt(let calls, let pbx):
-            takeOver(calls, pbx: pbx)
+            for action in told { commit.attach(crm: action) }
         case .endStored(let call, let time):
             endStored(call, at: time)
         case .registered(let callID, let bitrixCallID):
@@ -330,10 +336,21 @@ package final class CallPipeline {
                 }
             }
         case .inject(let injected):
-            injected.withEvent(hasher: shared.hasher) { event, buffer, payloadCount, placement in
-                count(event, buffer)
-                apply(event, buffer, placement, 0, WallClock.now(), payloadCount: payloadCount)
+            inject(injected)
+        }
+    }
+
+    /// Moves a made-up call as the contract says; of a call that a PBX has, only the event is stored.
+    private func inject(_ injected: InjectedEvent) {
+        injected.withEvent(hasher: shared.hasher) { event, buffer, payloadCount, placement in
+            count(event, buffer)
+            let receivedAt = WallClock.now()
+            if graph.mayTakeInjected(event, payload: buffer) {
+                _ = graph.handle(
+                    event, payload: buffer, pbx: 0, subscription: .applicationOnly, receivedAt: receivedAt,
+                    now: loop.now.nanoseconds, actions: &actions)
             }
+            write(event, buffer, placement, receivedAt, payloadCount)
         }
     }
 
@@ -356,11 +373,7 @@ package final class CallPipeline {
 
     private func endTick() {
         for owner in outgoing.indices where outgoing[owner] != nil { send(to: owner) }
-        shard.drain { record, long in
-            commit.appendCall(record, longTexts: long.map(Self.stored))
-        }
-        for action in actions { commit.attach(crm: action) }
-        actions.removeAll(keepingCapacity: true)
+        drain()
         if eventsInTick > 0 {
             measure(.state, since: loop.now, count: eventsInTick)
             eventsInTick = 0
@@ -368,12 +381,51 @@ package final class CallPipeline {
         report()
     }
 
+    /// Hands changed calls to whoever writes their rows, and with them what the CRM shall be told.
+    private func drain() {
+        graph.drain(actions: &actions) { record, long, details in
+            let long = long.map(Self.stored)
+            let owner = shared.shard(of: Self.hash(of: record, long, shared.hasher))
+            if owner == index {
+                commit.appendCall(record, longTexts: long, details: details)
+            } else {
+                outgoingCalls[owner].append(
+                    HandedCall(record: copy record, longTexts: long, details: details))
+            }
+        }
+        for owner in outgoingCalls.indices where owner != index {
+            var told = heldActions[owner]
+            heldActions[owner].removeAll()
+            if !actions.isEmpty { told += actions.filter { self.owner(of: $0) == owner } }
+            sendCalls(told, to: owner)
+        }
+        guard !actions.isEmpty else { return }
+        for action in actions where owner(of: action) == index { commit.attach(crm: action) }
+        actions.removeAll(keepingCapacity: true)
+    }
+
+    /// A folded id's row goes where its events go: the hash is that of the whole id.
+    private static func hash(
+        of record: borrowing CallRecord, _ long: LongTexts?, _ hasher: TextHash
+    ) -> UInt64 {
+        if let whole = long?.callID { return whole.withUnsafeBytes { hasher($0) } }
+        return record.callID.withUnsafeBytes { hasher($0) }
+    }
+
+    private func owner(of action: CRMAction) -> Int {
+        switch action {
+        case .register(let call), .finish(let call):
+            var callID = call.callID
+            return shared.shard(of: callID.withUTF8 { shared.hasher(UnsafeRawBufferPointer($0)) })
+        }
+    }
+
     private func measure(_ stage: LatencyStage, since receipt: MonotonicInstant, count: Int) {
         shared.metrics.latency(stage).record(
             microseconds: (MonotonicInstant.now() - receipt).wholeMicroseconds, count: count)
     }
 
-    private static func stored(_ long: CallShard.LongTexts) -> LongTexts {
+    private static func stored(_ long: CallGraph.LongTexts) -> LongTexts {
         LongTexts(
             callID: long.callID.map { Array($0.utf8) },
             callerNumber: long.callerNumber.map { Array($0.utf8) },
@@ -381,7 +433,7 @@ package final class CallPipeline {
     }
 
     private func report() {
-        let now = shard.counters
+        let now = graph.counters
         let metrics = shared.metrics
         if now.started != reported.started { metrics.add(.callsStarted, now.started - reported.started) }
         if now.answered != reported.answered { metrics.add(.callsAnswered, now.answered - reported.answered) }
@@ -406,7 +458,6 @@ package final class CallPipeline {
         loop.schedule(after: .seconds(1)) { [weak self] in
             guard let self else { return }
             graph.sweep(now: loop.now.nanoseconds)
-            shard.sweep(now: loop.now.nanoseconds)
             sweepLater()
         }
     }

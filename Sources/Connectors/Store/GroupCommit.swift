@@ -118,12 +118,14 @@ package final class GroupCommit {
     }
 
     /// Takes the newest state of a call; see `WriteBatch.appendCall`.
-    package func appendCall(_ record: borrowing CallRecord, longTexts: LongTexts? = nil) {
+    package func appendCall(
+        _ record: borrowing CallRecord, longTexts: LongTexts? = nil, details: CallDetails? = nil
+    ) {
         if isDropping, gathering.callCount >= Self.maximumCallsBeyondQueue {
             metrics.add(.storeCallsDropped)
             return
         }
-        gathering.appendCall(record, longTexts: longTexts)
+        gathering.appendCall(record, longTexts: longTexts, details: details)
         if !isDropping, gathering.isFull { seal() }
     }
 

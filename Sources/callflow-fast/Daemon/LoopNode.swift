@@ -185,7 +185,7 @@ extension LoopNode: ARIEventSink {
         _ = plan.orders[plan.loops - 1].post(.endForgotten)
     }
 
-    private static func subscription(of client: ARIClient) -> LegGraph.Subscription {
+    private static func subscription(of client: ARIClient) -> CallGraph.Subscription {
         client.configuration.subscription == .app ? .applicationOnly : .allChannels
     }
 }

@@ -9,28 +9,33 @@ final class Playback {
     let registry: CallRegistry
     private(set) var actions: [CRMAction] = []
     private(set) var rows: [String: CallRecord] = [:]
-    private(set) var longTexts: [String: CallShard.LongTexts] = [:]
+    private(set) var longTexts: [String: CallGraph.LongTexts] = [:]
     private(set) var saves = 0
     private(set) var unplaced = 0
-    private let subscription: LegGraph.Subscription
+    /// The call of each event that names a channel.
+    private(set) var placements: [String] = []
+    /// Index of the PBX whose events are played.
+    var pbx: UInt16 = 0
+    private let subscription: CallGraph.Subscription
     private var reader = ARIEventReader()
-    private var graph: LegGraph
-    private var shard: CallShard
+    private var graph: CallGraph
+    private(set) var details: [String: CallDetails] = [:]
     /// Monotonic nanoseconds; a test moves it.
     var now: UInt64 = 1_000_000_000
 
     init(
-        _ subscription: LegGraph.Subscription = .allChannels, capacity: Int = 4096,
-        maximumChannels: Int = 262_144
+        _ subscription: CallGraph.Subscription = .allChannels, capacity: Int = 4096,
+        maximumLegs: Int = 262_144, grouping: CallGrouping = .linkedID
     ) {
         registry = CallRegistry(capacity: capacity, hasher: Self.hasher)
         self.subscription = subscription
-        graph = LegGraph(hasher: Self.hasher, maximumChannels: maximumChannels)
-        shard = CallShard(registry: registry, hasher: Self.hasher, seed: 1)
+        graph = CallGraph(
+            registry: registry, hasher: Self.hasher, seed: 1, maximumLegs: maximumLegs, grouping: grouping)
     }
 
-    var counters: CallShard.Counters { shard.counters }
-    var channelCount: Int { graph.channelCount }
+    var counters: CallGraph.Counters { graph.counters }
+    var channelCount: Int { graph.legCount }
+    var bridgeCount: Int { graph.bridgeCount }
     var callCount: Int { graph.callCount }
 
     /// Plays one event as it came.
@@ -44,23 +49,19 @@ final class Playback {
 
     private func place(_ event: ARIEvent, _ payload: UnsafeRawBufferPointer) {
         let received = Timestamp(microseconds: 1_800_000_000_000_000)
-        guard
-            let placement = graph.place(event, payload: payload, pbx: 0, subscription: subscription, now: now)
-        else {
+        let placement = graph.handle(
+            event, payload: payload, pbx: pbx, subscription: subscription, receivedAt: received, now: now,
+            actions: &actions)
+        guard let placement else {
             unplaced += 1
             return
         }
-        if let merged = placement.mergedCall {
-            shard.becamePart(merged, at: event.timestamp ?? received, now: now, actions: &actions)
-        }
-        shard.handle(
-            event, payload: payload, placement: placement, pbx: 0, receivedAt: received, now: now,
-            actions: &actions)
+        placements.append(placement.key.text.string)
     }
 
     /// A connection to the PBX opened.
     func connect() {
-        graph.beginReconcile(pbx: 0)
+        graph.beginReconcile(pbx: pbx)
     }
 
     func snapshot(_ list: String) throws {
@@ -70,26 +71,22 @@ final class Playback {
                 wrapped.withUnsafeBytes { place(event, $0) }
             }
         }
-        var ended: [CallKey] = []
-        graph.finishReconcile(pbx: 0, now: now) { ended.append($0) }
-        for key in ended {
-            shard.endUnseen(
-                key, at: Timestamp(microseconds: 1_800_000_000_000_000),
-                updatedAt: Timestamp(microseconds: 1_800_000_000_000_000), now: now, actions: &actions)
-        }
+        let time = Timestamp(microseconds: 1_800_000_000_000_000)
+        graph.finishReconcile(pbx: pbx, at: time, updatedAt: time, now: now) { _ in }
         drain()
     }
 
     func sweep() {
         graph.sweep(now: now)
-        shard.sweep(now: now)
     }
 
     private func drain() {
-        shard.drain { record, long in
+        graph.drain(actions: &actions) { record, long, made in
             saves += 1
-            rows[long?.callID ?? record.callID.string] = record
+            let id = long?.callID ?? record.callID.string
+            rows[id] = record
             longTexts[record.callID.string] = long
+            if let made { details[id] = made }
         }
     }
 
@@ -117,9 +114,10 @@ enum Recordings {
     }
 
     /// All recordings, as `asterisk-22/inbound-answered`.
-    static func all() throws -> [String] {
-        try ["asterisk-16", "asterisk-22"].flatMap { version in
-            try FileManager.default.contentsOfDirectory(atPath: folder.appending(path: version).path)
+    static func all() -> [String] {
+        ["asterisk-16", "asterisk-22", "office-16", "office-22"].flatMap { version in
+            ((try? FileManager.default.contentsOfDirectory(atPath: folder.appending(path: version).path))
+                ?? [])
                 .filter { $0.hasSuffix(".jsonl") }.sorted()
                 .map { "\(version)/\($0.dropLast(6))" }
         }

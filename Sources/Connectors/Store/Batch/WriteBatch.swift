@@ -80,7 +80,9 @@ package final class WriteBatch {
     }
 
     /// Takes the newest state of a call.
-    package func appendCall(_ record: borrowing CallRecord, longTexts: LongTexts? = nil) {
+    package func appendCall(
+        _ record: borrowing CallRecord, longTexts: LongTexts? = nil, details: CallDetails? = nil
+    ) {
         calls.append(record, longTexts: longTexts)
     }
 

@@ -1,6 +1,6 @@
 public import Protocols
 
-/// Events on their way to another loop's shard: read once, copied once, handed over as a block.
+/// Events on their way to the loop that writes their rows: read once, copied once, handed over as a block.
 ///
 /// Filled by one loop, then given away through a mailbox and never touched by the giver again; that hand-over is what
 /// makes it safe to send.
@@ -21,10 +21,10 @@ public final class HandoffBlock: @unchecked Sendable {
         public var receivedAt: Timestamp
         /// Where the payload lies in `bytes`.
         public var offset: Int
-        /// Length of the payload.
+        /// Length of the payload, with what the event's places point to behind it.
         public var count: Int
-        /// Which PBX.
-        public var pbx: UInt16
+        /// Bytes of the payload that are stored.
+        public var storedCount: Int
     }
 
     /// The events in the order of receipt.
@@ -46,13 +46,13 @@ public final class HandoffBlock: @unchecked Sendable {
 
     /// Copies an event and its payload.
     public func append(
-        _ event: ARIEvent, payload: UnsafeRawBufferPointer, placement: Placement, pbx: UInt16,
-        receivedAt: Timestamp
+        _ event: ARIEvent, payload: UnsafeRawBufferPointer, placement: Placement, receivedAt: Timestamp,
+        storedCount: Int
     ) {
         entries.append(
             Entry(
                 event: event, placement: placement, receivedAt: receivedAt, offset: bytes.count,
-                count: payload.count, pbx: pbx))
+                count: payload.count, storedCount: storedCount))
         bytes.append(contentsOf: payload)
     }
 

@@ -1,0 +1,193 @@
+import Protocols
+
+/// The calls' states, what the CRM is told, and what the store gets.
+extension CallGraph {
+    /// Holds the times of a record against each other: the PBX's clock may run backwards between legs.
+    mutating func refreshTimes(_ call: Int) {
+        let started = calls[call].startedAt.timestamp ?? calls[call].record.startedAt
+        calls[call].record.startedAt = started
+        calls[call].record.answeredAt = calls[call].upAt.timestamp.map { max($0, started) }
+        if let ended = calls[call].record.endedAt {
+            calls[call].record.endedAt = max(ended, calls[call].record.answeredAt ?? started)
+        }
+    }
+
+    /// Ends a call, or ends it again after a channel of it came back; what the end was is made of it at the end of the tick.
+    mutating func finish(_ call: Int, at moment: Moment) {
+        let earliest = calls[call].record.answeredAt ?? calls[call].record.startedAt
+        let now = moment.time.timestamp ?? moment.receivedAt
+        // Of a call that became part of another this stays; else the last leg's end is put here when its legs are looked at.
+        calls[call].record.endedAt = max(now, earliest)
+        calls[call].record.status = .finished
+        calls[call].needsSave = true
+        calls[call].isEnding = true
+        calls[call].forgetAt = moment.now &+ Self.linger
+        calls[call].record.updatedAt = moment.receivedAt
+        touch(call)
+        if !calls[call].isMerged {
+            forgetLater(slot: UInt32(call), stamp: calls[call].stamp, isCall: true, moment.now)
+        }
+        guard !calls[call].wasFinished else { return }
+        calls[call].wasFinished = true
+        counters.finished += 1
+    }
+
+    /// Tells the CRM of the call as soon as it is known whose call it is: direction and customer's number.
+    ///
+    /// At the end at the latest, except a call that became part of another before it was registered, and a leg that an
+    /// application originated and nobody joined.
+    mutating func register(_ call: Int, isLast: Bool, _ actions: inout [CRMAction]) {
+        guard !calls[call].isRegistered, !isOnlyDialed(call) else { return }
+        if isLast {
+            guard !calls[call].record.flags.contains(.merged) else { return }
+        } else {
+            switch calls[call].record.direction {
+            case .unknown: return
+            case .inbound: guard !calls[call].record.callerNumber.isEmpty else { return }
+            case .outbound: guard !calls[call].record.calleeNumber.isEmpty else { return }
+            }
+        }
+        calls[call].isRegistered = true
+        actions.append(.register(crmCall(call, nil)))
+    }
+
+    /// A telephone that an application called, as yet no customer's call.
+    private func isOnlyDialed(_ call: Int) -> Bool {
+        guard !calls[call].hasCaller, let root = leg(calls[call].root) else { return false }
+        if legs[root].isDialed { return true }
+        guard legs[root].flags.contains(.secondHalf), let partner = leg(legs[root].partner) else {
+            return false
+        }
+        return legs[partner].flags.contains(.originated)
+    }
+
+    private func crmCall(_ call: Int, _ facts: CallFacts?) -> CRMCall {
+        let record = calls[call].record
+        let long = record.flags.contains(.longTexts) ? longTexts[UInt32(call)] : nil
+        var told = CRMCall(
+            callID: long?.callID ?? record.callID.string, direction: record.direction,
+            callerNumber: record.callerNumber.isEmpty
+                ? nil : long?.callerNumber ?? record.callerNumber.string,
+            calleeNumber: record.calleeNumber.isEmpty
+                ? nil : long?.calleeNumber ?? record.calleeNumber.string,
+            startedAt: record.startedAt, answeredAt: record.answeredAt, endedAt: record.endedAt,
+            outcome: record.outcome, hangupCause: record.hangupCause)
+        if let facts { told.take(facts) }
+        return told
+    }
+
+    // MARK: Draining
+
+    /// Publishes what changed and hands changed rows to the store, each once; tells the CRM of ends.
+    ///
+    /// Call it at the end of a tick. `CallDetails` are given when a call ends, and when its first conversation begins; they
+    /// are borrowed for the call of `save`.
+    public mutating func drain(
+        actions: inout [CRMAction],
+        _ save: (borrowing CallRecord, LongTexts?, borrowing CallDetails?) -> Void
+    ) {
+        for index in touched.indices {
+            let call = Int(touched[index])
+            let isEnding = calls[call].isEnding && calls[call].record.status == .finished
+            let hasDetails = isEnding || calls[call].needsDetails
+            if hasDetails {
+                calls[call].isEnding = false
+                calls[call].needsDetails = false
+                derive(call)
+            }
+            if isEnding { end(call, &actions) }
+            // Only now: looking at the legs may have touched it again.
+            calls[call].isTouched = false
+            let isNew = !calls[call].isPublished
+            calls[call].isPublished = true
+            registry.publish(
+                calls[call].record, slot: call, hash: calls[call].key.hash, isNew: isNew)
+            if calls[call].needsSave {
+                calls[call].needsSave = false
+                save(
+                    calls[call].record, longTexts.isEmpty ? nil : longTexts[UInt32(call)],
+                    hasDetails ? details : nil)
+            }
+        }
+        touched.removeAll(keepingCapacity: true)
+    }
+
+    /// Takes what the legs say of the end into the record, and tells the CRM, once.
+    private mutating func end(_ call: Int, _ actions: inout [CRMAction]) {
+        calls[call].record.outcome = details.facts.outcome
+        calls[call].record.hangupCause = details.facts.cause
+        register(call, isLast: true, &actions)
+        guard calls[call].isRegistered, !calls[call].finishIsTold else { return }
+        calls[call].finishIsTold = true
+        actions.append(.finish(crmCall(call, details.facts)))
+    }
+
+    // MARK: Forgetting
+
+    mutating func forgetLater<Number: BinaryInteger>(slot: Number, stamp: UInt32, isCall: Bool, _ now: UInt64)
+    {
+        ended.append(
+            Deadline(at: now &+ Self.linger, slot: UInt32(slot), stamp: stamp, isCall: isCall))
+    }
+
+    /// Forgets what ended more than `linger` ago; O(1) amortised.
+    ///
+    /// Call it about once a second, after `drain`.
+    public mutating func sweep(now: UInt64) {
+        while endedHead < ended.count, ended[endedHead].at <= now {
+            let deadline = ended[endedHead]
+            let slot = Int(deadline.slot)
+            if deadline.isCall {
+                if calls[slot].stamp == deadline.stamp, calls[slot].isTouched { break }
+                endedHead += 1
+                // It may have been opened again, or have become part of another since.
+                if calls[slot].stamp == deadline.stamp, calls[slot].totalOpen == 0, !calls[slot].isMerged,
+                    calls[slot].forgetAt <= now
+                {
+                    forgetCall(slot)
+                }
+            } else {
+                endedHead += 1
+                if legs[slot].stamp == deadline.stamp, !legs[slot].isOpen { forgetLeg(slot) }
+            }
+        }
+        if endedHead == ended.count {
+            ended.removeAll(keepingCapacity: true)
+            endedHead = 0
+        } else if endedHead > 1024, endedHead * 2 > ended.count {
+            ended.removeFirst(endedHead)
+            endedHead = 0
+        }
+    }
+
+    private mutating func forgetCall(_ call: Int) {
+        // First those that became part of it, innermost first; they have no other way to go.
+        var merged = calls[call].firstMerged
+        while merged != Self.none {
+            let next = calls[Int(merged)].nextMerged
+            forgetCall(Int(merged))
+            merged = next
+        }
+        while calls[call].firstLeg != Self.none { forgetLeg(Int(calls[call].firstLeg)) }
+        if calls[call].isPublished { registry.retire(slot: call, hash: calls[call].key.hash) }
+        longTexts[UInt32(call)] = nil
+        calls[call].stamp = 0
+        calls.remove(calls[call].hash, slot: call)
+    }
+
+    private mutating func forgetLeg(_ slot: Int) {
+        if legs[slot].home != Self.none { leave(slot) }
+        let stemHash = legs[slot].stemHash
+        if stemHash != 0, let stem = stems.find(stemHash, where: { $0.pointee.hash == stemHash }) {
+            let me = reference(to: slot)
+            if stems[stem].first == me { stems[stem].first = .none }
+            if stems[stem].second == me { stems[stem].second = .none }
+            if leg(stems[stem].first) == nil, leg(stems[stem].second) == nil {
+                stems.remove(stemHash, slot: stem)
+            }
+        }
+        if !legTexts.isEmpty { legTexts[legs[slot].stamp] = nil }
+        legs[slot].stamp = 0
+        legs.remove(legs[slot].hash, slot: slot)
+    }
+}

@@ -1,0 +1,96 @@
+public import Protocols
+
+/// After a time in which a PBX was not heard: what it lists lives on, the rest has ended.
+extension CallGraph {
+    /// Begins a comparison with what the PBX says is there; see `finishReconcile`.
+    ///
+    /// What events tell meanwhile of channels that the list does not have yet, or no longer, is as good as the list.
+    public mutating func beginReconcile(pbx: UInt16) {
+        while generations.count <= Int(pbx) { generations.append(0) }
+        generations[Int(pbx)] &+= 1
+    }
+
+    /// Closes the channels of `pbx` that were not seen since `beginReconcile`, and with them the calls that have none left.
+    ///
+    /// Call it after the channels of `GET /channels` were taken as `ChannelSnapshot` events. A call in which a person had
+    /// talked stays answered; of any other nobody knows how it went on.
+    ///
+    /// - Parameters:
+    ///   - time: The PBX's time of the last moment at which they were known to live; the calls are marked.
+    ///   - updatedAt: Our time.
+    ///   - callEnded: Called for each call that ended.
+    public mutating func finishReconcile(
+        pbx: UInt16, at time: Timestamp, updatedAt: Timestamp, now: UInt64, callEnded: (CallKey) -> Void
+    ) {
+        let generation = generation(of: pbx)
+        var stale: [Int] = []
+        legs.forEachSlot { slot in
+            if legs[slot].isOpen, legs[slot].pbx == pbx, legs[slot].generation != generation {
+                stale.append(slot)
+            }
+        }
+        let moment = Moment(time: PBXTime(time), receivedAt: updatedAt, now: now)
+        for slot in stale {
+            legs[slot].flags.insert(.endEstimated)
+            let home = legs[slot].home
+            guard home != Self.none else {
+                close(slot, moment.time, moment)
+                continue
+            }
+            let call = survivor(of: Int(home))
+            let wasFinished = calls[call].record.status == .finished
+            close(slot, moment.time, moment)
+            guard !wasFinished, calls[call].record.status == .finished else { continue }
+            calls[call].record.flags.insert(.estimatedEnd)
+            callEnded(calls[call].key)
+        }
+    }
+
+    /// Ends a call of which no channel is known any more, such as one of an earlier run.
+    ///
+    /// - Parameters:
+    ///   - time: The PBX's time of the last moment at which it was known to live.
+    ///   - updatedAt: Our time.
+    public mutating func endUnseen(
+        _ key: CallKey, pbx: UInt16, at time: Timestamp, updatedAt: Timestamp, now: UInt64
+    ) {
+        guard let call = findCall(key, pbx), calls[call].record.status != .finished,
+            calls[call].totalOpen == 0
+        else { return }
+        calls[call].record.flags.insert(.estimatedEnd)
+        finish(call, at: Moment(time: PBXTime(time), receivedAt: updatedAt, now: now))
+    }
+
+    /// Takes over a call that an earlier run left open, as its row says, so that what the PBX tells of it goes on in
+    /// the same row.
+    ///
+    /// The call stays open until an event or a comparison with the PBX says otherwise.
+    ///
+    /// - Parameters:
+    ///   - record: The row; not ended.
+    ///   - key: Of the whole call id.
+    ///   - longTexts: Texts that the record has only in part.
+    ///   - isRegistered: The CRM knows the call.
+    /// - Returns: `false` when the call is known already, or there is no room.
+    public mutating func adopt(
+        _ record: CallRecord, key: CallKey, longTexts texts: LongTexts?, isRegistered: Bool
+    ) -> Bool {
+        guard findCall(key, record.pbx) == nil, record.status == .ringing || record.status == .answered,
+            calls.count < registry.capacity
+        else { return false }
+        let hash = mixed(key.hash, record.pbx)
+        var state = CallState(
+            record: record, key: key, hash: hash, stamp: stamp(), startedAt: PBXTime(record.startedAt))
+        state.isRegistered = isRegistered
+        state.upAt = record.answeredAt.map { PBXTime($0) } ?? .none
+        state.wasAnswered = record.status == .answered
+        state.hasCaller = true
+        // The earlier run has seen what is better than a list.
+        state.isAdopted = !record.callerNumber.isEmpty
+        let call = calls.insert(hash, state)
+        if let texts { longTexts[UInt32(call)] = texts }
+        counters.started += 1
+        touch(call)
+        return true
+    }
+}

@@ -1,0 +1,70 @@
+/// Why two calls are taken for one.
+enum MergeEvidence: UInt8, BitwiseCopyable {
+    case none
+    /// A channel names the other call (linkedid).
+    case linkedID
+    case dial, transfer, replacement
+    /// They talk on one bridge and nothing names either.
+    case bridge
+}
+
+/// A call as the graph keeps it: the public record and what only the graph needs.
+///
+///     ringing    a leg is Up, or enters a talking bridge while Up → answered; last leg gone → finished
+///     answered   last leg gone → finished
+///     finished   a leg comes back into the application: it ends again, later; the record goes `linger` after the end
+///     merged     (finished, with a survivor) the evidence turns out wrong → as its own legs say
+///     error      never set by events; rows of the old daemon may have it
+struct CallState: BitwiseCopyable {
+    var record: CallRecord
+    var key: CallKey
+    var hash: UInt64
+    var stamp: UInt32
+    var firstLeg = UInt32.max
+    var legCount: UInt32 = 0
+    /// Legs of its own that are open.
+    var openLegs: UInt32 = 0
+    /// The same with those of the calls that became part of it.
+    var totalOpen: UInt32 = 0
+    /// The earliest Up of its legs, before it is held against the start.
+    var upAt = PBXTime.none
+    var startedAt: PBXTime
+    /// The call that this one became part of.
+    var survivor = UInt32.max
+    /// Calls that became part of this one, as a list.
+    var firstMerged = UInt32.max
+    var nextMerged = UInt32.max
+    var evidence = MergeEvidence.none
+    var evidenceBridge: UInt64 = 0
+    var root = LegReference.none
+    /// The leg that entered our application first without being dialled: its numbers count most.
+    var starter = LegReference.none
+    /// First talk between the root and a person.
+    var talkStartedAt = PBXTime.none
+    var answeredBy = LegReference.none
+    /// What a variable said of the direction stands above the context.
+    var directionIsTold = false
+    /// A leg that is no mere dialled one acted in it.
+    var hasCaller = false
+    var hasOriginated = false
+    var isRegistered = false
+    var finishIsTold = false
+    /// Changed since it was last given to the store.
+    var needsSave = false
+    /// Its legs and segments are to be given to the store.
+    var needsDetails = false
+    var isTouched = false
+    var isPublished = false
+    var isIncomplete = false
+    var isCustomerKnown = false
+    /// An earlier run knew its numbers.
+    var isAdopted = false
+    var wasFinished = false
+    var wasAnswered = false
+    /// What its end gives the CRM is still to be told.
+    var isEnding = false
+    /// When to forget it; monotonic nanoseconds, 0 while the call lives.
+    var forgetAt: UInt64 = 0
+
+    var isMerged: Bool { survivor != .max }
+}
