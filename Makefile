@@ -86,10 +86,14 @@ SIMDJSON_INCLUDE ?= /usr/include
 SIMDJSON_LIBRARY ?= $(firstword $(wildcard /usr/lib/*/libsimdjson.so))
 SIMDJSON_NEW_INCLUDE ?=
 SIMDJSON_NEW_LIBRARY ?=
+UWS_INCLUDE ?=
+USOCKETS_INCLUDE ?=
+USOCKETS_LIBRARY ?=
+NIO ?=
 PEER_OUT := Benchmarks/.build/peers
 peer_flags := -O3 -march=native -std=c++17 -DNDEBUG -shared -fPIC -fvisibility=hidden
 
-bench-peers: ## Measure the JSON scanner beside simdjson (SIMDJSON_{,NEW_}{INCLUDE,LIBRARY}=…) and Foundation
+bench-peers: ## Measure beside simdjson (SIMDJSON_{,NEW_}{INCLUDE,LIBRARY}=…), Foundation, uWebSockets (UWS_INCLUDE, USOCKETS_{INCLUDE,LIBRARY}), SwiftNIO (NIO=1)
 	@mkdir -p $(PEER_OUT); rm -f $(PEER_OUT)/*.so
 	@if [ -e "$(SIMDJSON_INCLUDE)/simdjson.h" ] && [ -e "$(SIMDJSON_LIBRARY)" ]; then \
 	    clang++ $(peer_flags) -I$(SIMDJSON_INCLUDE) Benchmarks/Peers/simdjson_peer.cpp $(SIMDJSON_LIBRARY) -o $(PEER_OUT)/simdjson.so; \
@@ -99,6 +103,13 @@ bench-peers: ## Measure the JSON scanner beside simdjson (SIMDJSON_{,NEW_}{INCLU
 	else echo "bench-peers: SIMDJSON_NEW_INCLUDE and SIMDJSON_NEW_LIBRARY name no newer simdjson; LEFT OUT" >&2; fi
 	swift build -c release --package-path Benchmarks --product peer-bench
 	Benchmarks/.build/release/peer-bench $$(ls $(PEER_OUT)/*.so 2>/dev/null)
+	clang -O2 -Wall -Wextra Benchmarks/Peers/ws-load.c -o $(PEER_OUT)/ws-load
+	@if [ -e "$(UWS_INCLUDE)/App.h" ] && [ -e "$(USOCKETS_LIBRARY)" ]; then \
+	    clang++ -O3 -march=native -std=c++20 -DNDEBUG -DUWS_NO_ZLIB -I$(UWS_INCLUDE) -I$(USOCKETS_INCLUDE) \
+	        Benchmarks/Peers/uws-echo.cpp $(USOCKETS_LIBRARY) -o $(PEER_OUT)/uws-echo; fi
+	@if [ -n "$(NIO)" ]; then swift build -c release --package-path Benchmarks/Peers/nio-echo; fi
+	swift build -c release --package-path Benchmarks --product protocol-probe
+	Benchmarks/Peers/ws-servers
 
 clean: ## Remove what was built
 	rm -rf .build .build-* Benchmarks/.build Fuzzing/.build run
