@@ -40,7 +40,7 @@ public struct InjectedEvent: Sendable {
         isUp = scanner[3].equals("Up", in: bytes)
         if scanner[4].isPresent { direction = .outbound }
         if scanner[5].isPresent { direction = .inbound }
-        needsRepair = !scan.features.isDisjoint(with: [.nulEscape, .loneSurrogate])
+        needsRepair = !scan.features.isDisjoint(with: [.nulEscape, .loneSurrogate, .extremeNumber])
     }
 
     private var needsRepair = false

@@ -38,12 +38,17 @@ package struct HealthSnapshot: Sendable, Equatable {
     package var database: LinkStatus
     /// The CRM; `off` when none is set up.
     package var crm: LinkStatus
+    /// What waits for the database and what it refused; `nil`: not told.
+    package var storage: StorageSnapshot?
 
     /// Takes the parts.
-    package init(pbxs: [LinkStatus], database: LinkStatus, crm: LinkStatus) {
+    package init(
+        pbxs: [LinkStatus], database: LinkStatus, crm: LinkStatus, storage: StorageSnapshot? = nil
+    ) {
         self.pbxs = pbxs
         self.database = database
         self.crm = crm
+        self.storage = storage
     }
 
     /// Whether there is a PBX and every one is connected.
@@ -51,6 +56,42 @@ package struct HealthSnapshot: Sendable, Equatable {
 
     /// Whether rows can be written and read.
     package var isDatabaseWorking: Bool { database.state == .ok || database.state == .warn }
+}
+
+/// What waits for the database and what it refused, for `/health`.
+package struct StorageSnapshot: Sendable, Equatable {
+    /// The local spool.
+    package struct Spool: Sendable, Equatable {
+        /// `ready`, `filling`, `draining`, `full`, `failing`, `opening`.
+        package var state: String
+        /// What is wrong; `nil` when nothing is.
+        package var problem: String?
+        package var bytes: Int
+        package var batches: Int
+        package var events: Int
+        /// Age of the oldest batch.
+        package var oldestSeconds: Int?
+
+        package init(
+            state: String, problem: String?, bytes: Int, batches: Int, events: Int, oldestSeconds: Int?
+        ) {
+            self.state = state
+            self.problem = problem
+            self.bytes = bytes
+            self.batches = batches
+            self.events = events
+            self.oldestSeconds = oldestSeconds
+        }
+    }
+
+    /// `nil`: there is none.
+    package var spool: Spool?
+    /// Age of the oldest row that the database does not have yet; `nil` when it has all but the newest.
+    package var secondsBehind: Int?
+    /// Rows that became dead letters since the start.
+    package var deadLetters: Int
+
+    package init(deadLetters: Int) { self.deadLetters = deadLetters }
 }
 
 /// An event made up by a person, from `POST /api/test/events`.
@@ -102,11 +143,16 @@ package protocol APIEnvironment: AnyObject {
     func liveCall(callID: String) -> CallRecord?
     /// Feeds an event in as if a PBX had sent it.
     func inject(_ event: TestEvent) -> TestEventOutcome
+    /// Age in seconds of the oldest row received that the database does not have; `nil` when it has all but the
+    /// newest.
+    var secondsBehind: Int? { get }
     /// Sets gauges that are computed when asked for, and appends further lines in the Prometheus text format.
     func appendMetrics(to output: inout [UInt8])
 }
 
 extension APIEnvironment {
+    /// Nothing is behind.
+    package var secondsBehind: Int? { nil }
     /// Nothing to add.
     package func appendMetrics(to output: inout [UInt8]) {}
 }

@@ -113,8 +113,10 @@ package final class APIService: HTTPService {
     func respond(
         _ exchange: HTTPExchange, status: Int = 200, json: [UInt8], fields: [(String, String)] = []
     ) {
-        exchange.respond(
-            status: status, fields: Self.apiFields + fields, body: json, contentType: HTTPAnswer.jsonType)
+        var fields = Self.apiFields + fields
+        // What was received longer ago is in the database; what is younger may still be on its way there.
+        if let behind = environment.secondsBehind { fields.append(("X-Callflow-Behind", String(behind))) }
+        exchange.respond(status: status, fields: fields, body: json, contentType: HTTPAnswer.jsonType)
     }
 
     /// Answers `{"error":"…"}`.
@@ -140,6 +142,7 @@ package final class APIService: HTTPService {
             $0.member("db", health.isDatabaseWorking ? "ok" : "error")
             $0.member("ari_connection", health.isARIConnected ? "connected" : "disconnected")
             $0.member("timestamp", environment.now)
+            if let storage = health.storage { $0.storage(storage) }
         }
         respond(exchange, json: json)
     }
@@ -192,5 +195,22 @@ package final class APIService: HTTPService {
             }
         }
         respond(exchange, json: json)
+    }
+}
+
+extension JSONWriter {
+    /// What waits for the database and what it refused, as members of `/health` behind the contract's.
+    fileprivate mutating func storage(_ storage: StorageSnapshot) {
+        member("dead_letters", storage.deadLetters)
+        member("seconds_behind", storage.secondsBehind ?? 0)
+        guard let spool = storage.spool else { return }
+        object("spool") {
+            $0.member("state", spool.state)
+            if let problem = spool.problem { $0.member("problem", problem) }
+            $0.member("bytes", spool.bytes)
+            $0.member("batches", spool.batches)
+            $0.member("events", spool.events)
+            $0.member("oldest_seconds", spool.oldestSeconds ?? 0)
+        }
     }
 }

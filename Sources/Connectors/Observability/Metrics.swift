@@ -44,6 +44,16 @@ package enum Metric: Int, CaseIterable, Sendable {
     case storeEventsDropped
     case storeCallsDropped
     case storeRowsRejected
+    case storePayloadsDropped
+    case spoolBytes
+    case spoolBatches
+    case spoolEvents
+    case spoolOldestSeconds
+    case spoolBatchesWritten
+    case spoolBatchesDrained
+    case spoolBatchesRecognised
+    case spoolErrors
+    case spoolDamaged
     case storeEventPartitions
     case storeEventDaysAhead
     case storePartitionsDropped
@@ -121,7 +131,25 @@ package enum Metric: Int, CaseIterable, Sendable {
                 "store_calls_dropped_total", "Call rows lost because the bound on waiting calls was hit.",
                 false
             )
-        case .storeRowsRejected: ("store_rows_rejected_total", "Rows that the database refused.", false)
+        case .storeRowsRejected:
+            ("store_rows_rejected_total", "Rows that the database refused, kept in dead_letters.", false)
+        case .storePayloadsDropped:
+            ("store_payloads_dropped_total", "Event payloads left out because the spool was full.", false)
+        case .spoolBytes: ("spool_bytes", "Bytes of batches in the spool.", true)
+        case .spoolBatches: ("spool_batches", "Batches in the spool.", true)
+        case .spoolEvents: ("spool_events", "Event rows in the spool.", true)
+        case .spoolOldestSeconds:
+            ("spool_oldest_seconds", "Age of the oldest batch in the spool; 0 when it is empty.", true)
+        case .spoolBatchesWritten: ("spool_batches_written_total", "Batches written to the spool.", false)
+        case .spoolBatchesDrained:
+            ("spool_batches_drained_total", "Batches of the spool that became durable.", false)
+        case .spoolBatchesRecognised:
+            (
+                "spool_batches_recognised_total",
+                "Batches of an earlier run that were found committed already.", false
+            )
+        case .spoolErrors: ("spool_errors_total", "Writes and reads of the spool that failed.", false)
+        case .spoolDamaged: ("spool_damaged_total", "Damaged spool files and batches in them.", false)
         case .storeEventPartitions: ("store_event_partitions", "Partitions of the events.", true)
         case .storeEventDaysAhead:
             ("store_event_days_ahead", "Days from today that have a partition for events.", true)

@@ -422,7 +422,7 @@ package final class CallPipeline {
 
     private func measure(_ stage: LatencyStage, since receipt: MonotonicInstant, count: Int) {
         shared.metrics.latency(stage).record(
-            microseconds: (MonotonicInstant.now() - receipt).wholeMicroseconds, count: count)
+            microseconds: Int((MonotonicInstant.now() - receipt).wholeMicroseconds), count: count)
     }
 
     private static func stored(_ long: CallGraph.LongTexts) -> LongTexts {
@@ -449,7 +449,7 @@ package final class CallPipeline {
         let now = MonotonicInstant.now()
         let latency = shared.metrics.latency(.durable)
         for receipt in batch.receipts {
-            latency.record(microseconds: (now - receipt.at).wholeMicroseconds, count: receipt.rows)
+            latency.record(microseconds: Int((now - receipt.at).wholeMicroseconds), count: receipt.rows)
         }
         onDurable?()
     }
@@ -460,12 +460,5 @@ package final class CallPipeline {
             graph.sweep(now: loop.now.nanoseconds)
             sweepLater()
         }
-    }
-}
-
-extension Duration {
-    fileprivate var wholeMicroseconds: Int {
-        let (seconds, attoseconds) = components
-        return Int(clamping: seconds) &* 1_000_000 &+ Int(clamping: attoseconds / 1_000_000_000_000)
     }
 }

@@ -15,17 +15,23 @@ package final class Store: Sendable {
     /// Bounds and timings.
     package let settings: StoreSettings
     private let backing: Backing
+    private let spool: Spool?
     private let metrics: Metrics
     private let logger: Logger
 
-    /// Starts the threads that SQLite needs; a PostgreSQL is reached by its writers and readers.
+    /// Starts the threads that SQLite and the spool need; a PostgreSQL is reached by its writers and readers.
+    ///
+    /// - Parameter lanes: How many shards write.
     package init(
-        location: StoreLocation, settings: StoreSettings, metrics: Metrics, logger: Logger
+        location: StoreLocation, settings: StoreSettings, lanes: Int = 1, metrics: Metrics, logger: Logger
     ) throws(ReactorError) {
         self.location = location
         self.settings = settings
         self.metrics = metrics
         self.logger = logger
+        spool = try settings.spool.map { spool throws(ReactorError) in
+            try Spool(spool, lanes: lanes, metrics: metrics, logger: logger)
+        }
         switch location {
         case .sqlite(let path):
             backing = .sqlite(
@@ -47,6 +53,14 @@ package final class Store: Sendable {
                 location: location, loop: loop, settings: settings, metrics: metrics, logger: logger)
         }
     }
+
+    /// A shard's access to the spool, for its `GroupCommit`; `nil` when there is none.
+    package func makeSpool(_ lane: Int, on loop: Loop) -> (any BatchSpool)? {
+        spool?.makeLane(lane, on: loop)
+    }
+
+    /// What lies in the spool; `nil` when there is none.
+    package var spoolStatus: SpoolStatus? { spool?.status }
 
     /// A reader for one loop; made and used on the loop's thread.
     package func makeReader(on loop: Loop) -> any StoreReader {
@@ -70,5 +84,6 @@ package final class Store: Sendable {
     /// Not from a loop of the store.
     package func close() {
         if case .sqlite(let store) = backing { store.close() }
+        spool?.close()
     }
 }

@@ -10,6 +10,10 @@ package struct StoreSettings: Sendable {
 
     /// Bytes of rows kept in memory while the database is away (`STORE_QUEUE_MAX_BYTES`).
     package var queueMaxBytes = 256 << 20
+    /// When a row counts as kept (`DURABILITY`).
+    package var durability = CommitSettings.Durability.commit
+    /// Where rows go while the database is away (`SPOOL_PATH`, `SPOOL_MAX_BYTES`); `nil`: they wait in memory.
+    package var spool: SpoolSettings?
     /// Batches on the way at once; more only adds latency (measured).
     package var batchesInFlight = 4
     /// From one small batch to the next, at least; rows gather meanwhile (docs/adr/0012-pace-of-small-batches.md).

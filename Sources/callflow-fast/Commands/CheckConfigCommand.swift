@@ -34,6 +34,12 @@ extension Settings {
                 "retention",
                 storeSettings.eventRetentionDays.map { "events for \($0) days" } ?? "events for ever"
             ),
+            (
+                "spool",
+                storeSettings.spool.map { "\($0.path), at most \($0.maximumBytes) bytes" }
+                    ?? "none: rows wait in memory while the database is away"
+            ),
+            ("durability", storeSettings.durability.rawValue),
             ("http", "\(listenAddress)"),
             ("loops", "\(loops), io \(ioMode.rawValue)"),
             (

@@ -15,6 +15,7 @@ struct DaemonPlan: Sendable {
     var store: Store
     var tls: TLSClientContext
     var links: LinkStates
+    var storage: StorageStatus
     var crmLink: CRMLink
     var latch: StopLatch
     /// When this run began; rows made before are an earlier run's.
@@ -115,9 +116,11 @@ struct Daemon {
             orders: (0..<loops).map { _ in Mailbox(capacity: 16) },
             crmActions: Mailbox(capacity: DaemonPlan.crmMailboxCapacity),
             store: try Store(
-                location: settings.store, settings: settings.storeSettings, metrics: metrics, logger: logger),
+                location: settings.store, settings: settings.storeSettings, lanes: loops, metrics: metrics,
+                logger: logger),
             tls: try TLSClientContext(),
             links: LinkStates(pbxName: settings.ari == nil ? nil : settings.pbxName, writers: loops),
+            storage: StorageStatus(lanes: loops),
             crmLink: CRMLink(hasCRM ? .ok : .off), latch: StopLatch(), metrics: metrics, logger: logger)
         var threads: [LoopThread] = []
         for index in 0..<loops {

@@ -56,7 +56,7 @@ final class LinkStates: Sendable {
             }
         }
         if !slowWriters.withLock({ $0.isEmpty }) {
-            return "no answer for more than \(Self.slowAfter.components.seconds) seconds; rows wait in memory"
+            return "no answer for more than \(Self.slowAfter.components.seconds) seconds; rows wait"
         }
         if case .failing(let reason) = reader { return reason }
         return nil

@@ -40,11 +40,13 @@ final class LoopNode {
         lastAnswer = loop.now
         let writer = plan.store.makeWriter(on: loop)
         commit = GroupCommit(
-            loop: loop, writer: writer, settings: plan.settings.storeSettings, shares: plan.loops,
-            metrics: plan.metrics, logger: plan.logger)
+            loop: loop, writer: writer, spool: plan.store.makeSpool(index, on: loop),
+            settings: plan.settings.storeSettings, shares: plan.loops, metrics: plan.metrics,
+            logger: plan.logger)
         pipeline = CallPipeline(
             loop: loop, index: index, shared: plan.shared, commit: commit, logger: plan.logger)
         commit.onStateChange = { [plan] in plan.links.set(writer: index, $0) }
+        commit.onStatus = { [plan] in plan.storage.set(index, $0) }
         pipeline.onDurable = { [unowned self] in lastAnswer = self.loop.now }
         pipeline.onActions = { [plan] actions in plan.tellCRM(actions) }
         loop.attach(plan.orders[index]) { [unowned self] in take($0) }
@@ -66,7 +68,7 @@ final class LoopNode {
                 plan.links.set(writer: index, isSlow: isSlowNow)
                 if isSlowNow {
                     plan.logger.warning(
-                        "store: no answer for more than \(LinkStates.slowAfter.components.seconds) seconds; rows wait in memory"
+                        "store: no answer for more than \(LinkStates.slowAfter.components.seconds) seconds; rows wait"
                     )
                 } else {
                     plan.logger.info("store: answers again")

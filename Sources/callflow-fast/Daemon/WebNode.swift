@@ -135,12 +135,50 @@ extension WebNode: APIEnvironment {
                     name: "PBX \(pbx.name)", state: pbx.isConnected ? .ok : .error,
                     text: pbx.problem ?? "connected"))
         }
-        return HealthSnapshot(pbxs: pbxs, database: databaseStatus, crm: crmStatus)
+        return HealthSnapshot(
+            pbxs: pbxs, database: databaseStatus, crm: crmStatus, storage: storageSnapshot)
+    }
+
+    var secondsBehind: Int? {
+        plan.storage.all.oldest.map { Int(max(0, (now.microseconds - $0.microseconds) / 1_000_000)) }
+    }
+
+    private var storageSnapshot: StorageSnapshot {
+        let lanes = plan.storage.all
+        var snapshot = StorageSnapshot(deadLetters: plan.metrics[.storeRowsRejected])
+        snapshot.secondsBehind = secondsBehind
+        guard let spool = plan.store.spoolStatus else { return snapshot }
+        snapshot.spool = StorageSnapshot.Spool(
+            state: Self.spoolState(spool, lanes), problem: spool.problem, bytes: spool.bytes,
+            batches: spool.batches, events: spool.events,
+            oldestSeconds: spool.oldest.map {
+                Int(max(0, (now.microseconds - $0.microseconds) / 1_000_000))
+            })
+        return snapshot
+    }
+
+    private static func spoolState(_ spool: SpoolStatus, _ lanes: StorageStatus.Lane) -> String {
+        switch spool.state {
+        case .opening, .full, .failing: spool.state.rawValue
+        case .open: lanes.isSpilling ? "filling" : lanes.batches > 0 ? "draining" : "ready"
+        }
+    }
+
+    func appendMetrics(to output: inout [UInt8]) {
+        let age = plan.store.spoolStatus?.oldest.map { (now.microseconds - $0.microseconds) / 1_000_000 }
+        plan.metrics.set(.spoolOldestSeconds, Int(max(0, age ?? 0)))
     }
 
     private var databaseStatus: LinkStatus {
+        let waiting = plan.storage.all
         if let problem = plan.links.storeProblem(reader: reader.state) {
-            return LinkStatus(name: "Database", state: .error, text: problem)
+            let kept = waiting.isSpilling ? "; \(waiting.events) events wait in the spool" : ""
+            return LinkStatus(name: "Database", state: .error, text: problem + kept)
+        }
+        if waiting.batches > 0 {
+            return LinkStatus(
+                name: "Database", state: .warn,
+                text: "connected; \(waiting.events) events of the spool are on their way")
         }
         if let problem = keeper?.problem {
             return LinkStatus(name: "Database", state: .warn, text: problem)

@@ -57,12 +57,39 @@ struct Settings {
         storeSettings.eventRetentionDays = retention == 0 ? nil : retention
         storeSettings.sqliteSynchronous = try source.choice(
             "SQLITE_SYNCHRONOUS", default: storeSettings.sqliteSynchronous)
+        storeSettings.durability = try source.choice("DURABILITY", default: storeSettings.durability)
+        storeSettings.spool = try Self.spool(source, store, storeSettings.durability)
         storeSettings.pbxNames = [pbxName]
         do throws(BitrixConfigurationError) {
             bitrix = try BitrixConfiguration(pbxName: pbxName, reading: { source.text($0) })
         } catch {
             throw SettingError(variable: error.variable, problem: error.problem)
         }
+    }
+
+    /// PostgreSQL has a spool unless it is switched off, SQLite when it is asked for.
+    private static func spool(
+        _ source: SettingSource, _ store: StoreLocation, _ durability: CommitSettings.Durability
+    ) throws -> SpoolSettings? {
+        let path = source.text("SPOOL_PATH")
+        let maximum = try source.number(
+            "SPOOL_MAX_BYTES", in: 0...(1 << 44), default: SpoolSettings.defaultMaximumBytes)
+        guard maximum > 0 else {
+            guard durability == .commit else {
+                throw SettingError(
+                    variable: "SPOOL_MAX_BYTES", problem: "must not be 0 with DURABILITY=spool")
+            }
+            return nil
+        }
+        guard maximum >= SpoolSettings.minimumMaximumBytes else {
+            throw SettingError(
+                variable: "SPOOL_MAX_BYTES",
+                problem: "must be 0 (no spool) or at least \(SpoolSettings.minimumMaximumBytes)")
+        }
+        if case .sqlite = store, path == nil, durability == .commit, source.text("SPOOL_MAX_BYTES") == nil {
+            return nil
+        }
+        return SpoolSettings(path: path ?? SpoolSettings.defaultPath, maximumBytes: maximum)
     }
 
     private static func logLevel(_ source: SettingSource) throws -> Logger.Level {

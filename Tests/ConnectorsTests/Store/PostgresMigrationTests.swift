@@ -148,7 +148,7 @@ struct PostgresMigrationTests {
         for _ in 0..<daemons {
             let started = BackgroundThread.run {
                 let connector = PostgresConnector(location: location, settings: StoreSettings())
-                let result = connector.connect(for: .writer(PostgresCommitLedger()))
+                let result = connector.connect(for: .writer(PostgresCommitLedger(writer: 1 << 32)))
                 results.withLock { $0.append(result) }
             }
             #expect(started)

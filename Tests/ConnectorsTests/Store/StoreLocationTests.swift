@@ -103,7 +103,7 @@ struct StoreLocationTests {
     func defaults() throws {
         let own = PostgresConnector(location: try postgres("postgres://a,b/d"), settings: StoreSettings())
         let ours = Dictionary(
-            uniqueKeysWithValues: own.parameters(for: .writer(PostgresCommitLedger())).map {
+            uniqueKeysWithValues: own.parameters(for: .writer(PostgresCommitLedger(writer: 1 << 32))).map {
                 ($0.keyword, $0.value)
             })
         #expect(ours["application_name"] == "callflow-fast")
@@ -113,7 +113,7 @@ struct StoreLocationTests {
             location: try postgres("postgres://a/d?application_name=x&keepalives_idle=60&connect_timeout=3"),
             settings: StoreSettings())
         let given = Dictionary(
-            uniqueKeysWithValues: theirs.parameters(for: .writer(PostgresCommitLedger())).map {
+            uniqueKeysWithValues: theirs.parameters(for: .writer(PostgresCommitLedger(writer: 1 << 32))).map {
                 ($0.keyword, $0.value)
             })
         #expect(given["application_name"] == "x")

@@ -72,7 +72,8 @@ final class StoreBench {
             logger: log.logger)
         writer = store.makeWriter(on: loop)
         commit = GroupCommit(
-            loop: loop, writer: writer, settings: settings, metrics: metrics, logger: log.logger)
+            loop: loop, writer: writer, spool: store.makeSpool(0, on: loop), settings: settings,
+            metrics: metrics, logger: log.logger)
         reader = store.makeReader(on: loop)
     }
 

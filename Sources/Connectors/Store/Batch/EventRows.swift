@@ -18,6 +18,21 @@ struct EventRows {
     /// The columns in the order of the statement's parameters; call `finish()` before.
     var parameters: [PostgresArray] { [callIDs, types, payloads, occurredAt, insertedAt] }
 
+    /// Types of `parameters`.
+    static let columnTypes: [PostgresType] = [.text, .text, .jsonb, .timestamp, .timestamp]
+
+    /// No rows.
+    init() {}
+
+    /// Takes columns of these types, equally long.
+    init(columns: [PostgresArray]) {
+        callIDs = columns[0]
+        types = columns[1]
+        payloads = columns[2]
+        occurredAt = columns[3]
+        insertedAt = columns[4]
+    }
+
     /// Appends a row.
     ///
     /// - Returns: How many of its texts had to be cut or cleaned.
@@ -27,13 +42,34 @@ struct EventRows {
     ) -> Int {
         var changed = callIDs.append(columnText: callID) ? 1 : 0
         changed += types.append(columnText: type) ? 1 : 0
-        let range = payloads.append(json: payload)
         if payloadNeedsRepair {
-            payloads.withMutableBytes(in: range) { if PayloadRepair.repair($0) > 0 { changed += 1 } }
+            let (repaired, repairs) = PayloadRepair.repaired(payload)
+            repaired.withUnsafeBytes { payloads.append(json: $0) }
+            if repairs > 0 { changed += 1 }
+        } else {
+            payloads.append(json: payload)
         }
         occurredAt.append(occurred)
         insertedAt.append(inserted)
         return changed
+    }
+
+    /// Appends a row as it stands in another batch.
+    mutating func append(copying row: Row) {
+        callIDs.append(row.callID)
+        types.append(row.type)
+        if let payload = row.payload { payloads.append(json: payload) } else { payloads.appendNull() }
+        occurredAt.append(row.occurredAt)
+        insertedAt.append(row.insertedAt)
+    }
+
+    /// Makes all payloads NULL.
+    ///
+    /// - Returns: How many there were.
+    mutating func dropPayloads() -> Int {
+        payloads.removeAll(keepingUpTo: 0)
+        for _ in 0..<count { payloads.appendNull() }
+        return count
     }
 
     mutating func finish() {
@@ -56,8 +92,8 @@ struct EventRows {
     struct Row {
         let callID: UnsafeRawBufferPointer
         let type: UnsafeRawBufferPointer
-        /// JSON text.
-        let payload: UnsafeRawBufferPointer
+        /// JSON text; `nil` when it was left out for want of room.
+        let payload: UnsafeRawBufferPointer?
         let occurredAt: Timestamp
         let insertedAt: Timestamp
     }
@@ -78,13 +114,14 @@ struct EventRows {
                                 PostgresArray.Cursor(occurredBytes), PostgresArray.Cursor(insertedBytes)
                             )
                             for _ in 0..<count {
-                                guard let callID = callID.next(), let type = type.next(),
-                                    let payload = payload.next(), let occurredAt = occurred.nextTimestamp(),
+                                guard let callID = callID.next(), let type = type.next() else { return nil }
+                                let json = payload.next()
+                                guard let occurredAt = occurred.nextTimestamp(),
                                     let insertedAt = inserted.nextTimestamp()
                                 else { return nil }
                                 let row = Row(
                                     callID: callID, type: type,
-                                    payload: UnsafeRawBufferPointer(rebasing: payload.dropFirst()),
+                                    payload: json.map { UnsafeRawBufferPointer(rebasing: $0.dropFirst()) },
                                     occurredAt: occurredAt, insertedAt: insertedAt)
                                 do throws(Failure) { try body(row) } catch { return error }
                             }
@@ -95,6 +132,17 @@ struct EventRows {
             }
         }
         if let failure { throw failure }
+    }
+}
+
+extension EventRows {
+    /// Calls `body` with the row at `index`.
+    func withRow(at index: Int, _ body: (Row) -> Void) {
+        var position = 0
+        forEach { row in
+            if position == index { body(row) }
+            position += 1
+        }
     }
 }
 

@@ -41,6 +41,26 @@ struct PostgresArray {
         bytes.append(contentsOf: repeatElement(0, count: Self.headerBytes))
     }
 
+    /// The elements, without the header.
+    var elements: ArraySlice<UInt8> { bytes[Self.headerBytes...] }
+
+    /// Takes elements as `elements` gave them; `nil` when they are not `count` whole elements.
+    init?(of type: PostgresType, elements: ArraySlice<UInt8>, count: Int) {
+        self.init(of: type)
+        bytes.append(contentsOf: elements)
+        var offset = Self.headerBytes
+        for _ in 0..<count {
+            guard offset + 4 <= bytes.count else { return nil }
+            let length = bytes.withUnsafeBytes {
+                Int(Int32(bigEndian: $0.loadUnaligned(fromByteOffset: offset, as: Int32.self)))
+            }
+            if length < 0 { hasNulls = true }
+            offset += 4 + max(0, length)
+        }
+        guard offset == bytes.count else { return nil }
+        self.count = count
+    }
+
     @inline(__always)
     private mutating func append(bigEndian value: some FixedWidthInteger) {
         withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) }
@@ -65,16 +85,11 @@ struct PostgresArray {
     }
 
     /// Appends a jsonb of this text.
-    ///
-    /// - Returns: Where in `bytes` the text lies, for repairs in place.
-    @discardableResult
-    mutating func append(json text: UnsafeRawBufferPointer) -> Range<Int> {
+    mutating func append(json text: UnsafeRawBufferPointer) {
         append(bigEndian: Int32(truncatingIfNeeded: text.count + 1))
         bytes.append(1)
-        let start = bytes.count
         bytes.append(contentsOf: text)
         count += 1
-        return start..<bytes.count
     }
 
     /// Appends a timestamp without zone, in UTC; `nil` is NULL.
@@ -116,11 +131,6 @@ struct PostgresArray {
     /// Copies an element of another column of the same type, as it stands there.
     mutating func append(copying element: UnsafeRawBufferPointer?) {
         if let element { append(element) } else { appendNull() }
-    }
-
-    /// Lets bytes of the last element be changed in place, its length staying.
-    mutating func withMutableBytes(in range: Range<Int>, _ body: (UnsafeMutableRawBufferPointer) -> Void) {
-        bytes.withUnsafeMutableBytes { body(UnsafeMutableRawBufferPointer(rebasing: $0[range])) }
     }
 
     /// Writes the header; to be called before the array is sent.

@@ -32,14 +32,28 @@ package final class WriteBatch {
     /// Texts that had to be cut or cleaned.
     package private(set) var textsChanged = 0
 
-    /// Order of the batches of one shard; parts of a divided batch lie between their neighbours.
+    /// Its name, once it is closed to further rows.
+    package var id = BatchID(writer: 0, number: 0)
+    /// Order of the batches of one shard on their way into the database.
     var sequence: UInt64 = 0
-    /// The batch that this one is a part of, after a refused row; it is durable when all its parts are settled.
-    var whole: WriteBatch?
-    /// Parts of this batch that are not settled.
-    var openParts = 0
-    /// Whether all its rows are durable or refused.
+    /// The ledger's row for it while it may be on its way; see `CommitSlots`.
+    package var slot: Int32?
+    /// Its place in the spool when it lies there, or is on its way there and will not be given up.
+    package var spoolKey: Int64?
+    /// The place that was kept for it there.
+    var reservedKey: Int64?
+    /// Whether it was read back from the spool.
+    var isDrained = false
+    /// What was left out of it for want of room.
+    private(set) var weight = SpoolRecord.Weight.whole
+    /// Rows that the database refused; written as dead letters with the rest.
+    ///
+    /// Set by the writer.
+    package var refused: [RefusedRow] = []
+    /// Whether its rows are durable (those refused: as dead letters).
     var isSettled = false
+    /// When its first row was appended, by the monotonic clock.
+    var openedAt: MonotonicInstant?
 
     /// An empty batch.
     package init() {}
@@ -79,6 +93,9 @@ package final class WriteBatch {
             payloadNeedsRepair: payloadNeedsRepair)
     }
 
+    /// Takes event rows read back from the spool.
+    func setEvents(_ rows: EventRows) { events = rows }
+
     /// Takes the newest state of a call.
     package func appendCall(
         _ record: borrowing CallRecord, longTexts: LongTexts? = nil, details: CallDetails? = nil
@@ -114,6 +131,27 @@ package final class WriteBatch {
         }
     }
 
+    /// Leaves the payloads of its events out.
+    ///
+    /// - Returns: How many there were.
+    func dropPayloads() -> Int {
+        guard weight == .whole else { return 0 }
+        weight = .withoutPayloads
+        return events.dropPayloads()
+    }
+
+    /// Leaves its events out.
+    ///
+    /// - Returns: How many there were.
+    func dropEvents() -> Int {
+        defer { events.removeAll(keepingUpTo: 0) }
+        weight = .callsOnly
+        return eventCount
+    }
+
+    /// Notes what was left out of it before it came to the spool.
+    func setWeight(_ weight: SpoolRecord.Weight) { self.weight = weight }
+
     /// Empties the batch; its memory is kept for reuse, up to a bound.
     package func reset() {
         events.removeAll(keepingUpTo: Self.keptColumnBytes)
@@ -124,10 +162,16 @@ package final class WriteBatch {
         crmActions.removeAll()
         receipts.removeAll(keepingCapacity: true)
         textsChanged = 0
+        id = BatchID(writer: 0, number: 0)
         sequence = 0
-        whole = nil
-        openParts = 0
+        slot = nil
+        spoolKey = nil
+        reservedKey = nil
+        isDrained = false
+        weight = .whole
+        refused = []
         isSettled = false
+        openedAt = nil
     }
 }
 
@@ -161,26 +205,14 @@ extension WriteBatch {
         return [keys, values]
     }
 
-    /// The rows as two batches, the first half of them and the rest; `nil` when there is only one.
-    ///
-    /// Actions for the CRM stay with this batch.
-    func divided() -> (WriteBatch, WriteBatch)? {
-        guard rowCount > 1 else { return nil }
-        let middle = rowCount / 2
-        return (part(rows: 0..<middle), part(rows: middle..<rowCount))
-    }
-
     /// A batch of some of the rows, counted events first, then calls, then updates of Bitrix24's ids,
     /// then notes.
-    private func part(rows: Range<Int>) -> WriteBatch {
+    func part(rows: Range<Int>) -> WriteBatch {
         let part = WriteBatch()
-        part.sequence = sequence + UInt64(rows.lowerBound)
         var index = 0
         events.forEach { row in
             if rows.contains(index) {
-                _ = part.events.append(
-                    callID: row.callID, type: row.type, payload: row.payload, occurredAt: row.occurredAt,
-                    insertedAt: row.insertedAt, payloadNeedsRepair: false)
+                part.events.append(copying: row)
             }
             index += 1
         }
@@ -197,30 +229,6 @@ extension WriteBatch {
         let noteRows = rows.clamped(to: before..<before + notes.count)
         part.notes.append(contentsOf: notes[noteRows.lowerBound - before..<noteRows.upperBound - before])
         return part
-    }
-
-    /// Names the only row of a batch, for the log: kind, call id and, of an event, its type.
-    var onlyRowDescription: (kind: String, callID: String, eventType: String) {
-        if events.count > 0 {
-            var found = ("event", "", "")
-            events.forEach { row in
-                found = (
-                    "event", String(decoding: row.callID, as: UTF8.self),
-                    String(decoding: row.type, as: UTF8.self)
-                )
-            }
-            return found
-        }
-        if calls.count > 0 {
-            return ("call", calls.withCallID(at: 0) { String(decoding: $0, as: UTF8.self) }, "")
-        }
-        if let note = notes.first {
-            switch note {
-            case .gap(let gap): return ("gap", "", gap.reason)
-            case .sighting(let sighting): return ("sighting", "", sighting.pbx)
-            }
-        }
-        return ("crm update", String(decoding: crmUpdates.first?.callID ?? [], as: UTF8.self), "")
     }
 
     /// Takes back what the CRM should be told of a call whose row the database refused.

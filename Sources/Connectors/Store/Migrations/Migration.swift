@@ -19,6 +19,7 @@ struct Migration: Sendable {
         .contractTables,
         .callFacts,
         .commitLedger,
+        .deadLetters,
         .growth,
         .callModel,
     ]

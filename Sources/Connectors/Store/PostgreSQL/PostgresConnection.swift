@@ -6,8 +6,8 @@ import Glibc
 /// Used by one thread at a time: the connecting thread makes it and hands it over whole, hence `@unchecked`.
 final class PostgresConnection: @unchecked Sendable {
     let handle: OpaquePointer
-    /// Numbers of the writer's last batches that an earlier session of it committed.
-    fileprivate(set) var committedBatches: Set<Int64> = []
+    /// The last batches of the writer and of former ones that earlier sessions committed.
+    fileprivate(set) var committedBatches: Set<BatchID> = []
     /// Whether `call_events` is partitioned by us, as far as a reader was told when it connected.
     fileprivate(set) var eventsArePartitioned = false
     /// Migrations applied while this connection was set up.
@@ -180,7 +180,7 @@ struct PostgresConnector: Sendable {
         try connection.prepare(PostgresStatements.updateCRMName, statements.updateCRM)
         try connection.prepare(PostgresStatements.insertGapsName, statements.insertGaps)
         try connection.prepare(PostgresStatements.upsertSightingsName, statements.upsertSightings)
-        try connection.prepare(PostgresCommitLedger.noteName, ledger.note)
+        try connection.prepare(PostgresCommitLedger.noteName, PostgresCommitLedger.note)
         guard PQsetnonblocking(connection.handle, 1) == 0, PQenterPipelineMode(connection.handle) == 1 else {
             throw .unavailable(connection.message)
         }

@@ -117,6 +117,21 @@ struct PostgresStatements {
             started_at = coalesce(excluded.started_at, p.started_at)
         """
 
+    /// Keeps a refused row; parameters as text, in the order of `values`.
+    static let insertDeadLetter = """
+        INSERT INTO dead_letters (row_kind, call_id, event_type, code, reason, payload, writer, batch, inserted_at)
+        VALUES ($1, left($2, 255), nullif(left($3, 255), ''), $4, $5, $6, $7, $8::bigint,
+            now() AT TIME ZONE 'UTC')
+        """
+
+    /// A refused row as text parameters, which hold no U+0000.
+    static func values(of row: RefusedRow, _ batch: BatchID) -> [String] {
+        [
+            row.kind.rawValue, row.callID, row.eventType, row.code, row.reason,
+            String(decoding: row.payload, as: UTF8.self), batch.writerName, String(batch.number),
+        ].map { $0.utf8.contains(0) ? String($0.map { $0 == "\0" ? "\u{FFFD}" : $0 }) : $0 }
+    }
+
     let updateCRM = """
         UPDATE calls SET bitrix_call_id = t.b FROM unnest($1::text[], $2::text[]) AS t (a, b)
         WHERE calls.call_id = t.a

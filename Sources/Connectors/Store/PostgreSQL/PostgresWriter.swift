@@ -1,4 +1,5 @@
 import CLibPQ
+import Glibc
 package import Logging
 package import Reactor
 
@@ -8,9 +9,11 @@ package import Reactor
 ///                         ▲    └──refused──▶ waiting ◀──lost──┘
 ///                         └──backoff over───────┘
 ///
-/// A batch is up to three prepared statements (five, once in a while), the note of its number (`PostgresCommitLedger`) and one sync
-/// point, so one transaction: all of it or nothing. Several batches are on the way at once; results come back in their order. An error aborts its own batch
-/// only. After a lost connection the fate of the batches on the way is read from the ledger by the next session, and only then are they completed, in their order: none is written twice.
+/// A batch is up to three prepared statements (five, once in a while), the note of its number (`PostgresCommitLedger`) and one sync point, so
+/// one transaction: all of it or nothing. Several batches are on the way at once; results come back in their order.
+/// An error aborts its own batch only; when a row is to blame, the batch is written again with care
+/// (`CarefulWrite`). After a lost connection the fate of the batches on the way is read from the ledger by the next
+/// session, and only then are they completed, in their order: none is written twice.
 package final class PostgresWriter: BatchWriter, DescriptorHandler {
     private enum Link {
         case idle
@@ -20,13 +23,6 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
         /// Until the backoff is over.
         case waiting(TimerID)
         case stopped
-    }
-
-    private struct OnTheWay {
-        let batch: WriteBatch
-        /// What the ledger knows it by.
-        let number: Int64
-        var error: StoreError?
     }
 
     /// Silence while batches are on the way, after which the connection counts as lost.
@@ -42,11 +38,8 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     private let results = Mailbox<Result<PostgresConnection, StoreError>>(capacity: 4)
 
     private var link = Link.idle
-    private let ledger = PostgresCommitLedger()
-    private var nextNumber: Int64 = 1
-    private var onTheWay: [OnTheWay] = []
-    /// On the way when the connection was lost; the next session tells whether they were committed.
-    private var uncertain: [OnTheWay] = []
+    private var ledger = PostgresCommitLedger(writer: 0)
+    private var onTheWay = BatchesOnTheWay()
     private var backoff: Backoff
     private var connectedAt: MonotonicInstant
     /// Whether the server took rows in this session.
@@ -60,6 +53,7 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     package private(set) var state = StoreState.connecting
     package var onCompletion: ((WriteBatch, Result<Void, StoreError>) -> Void)?
     package var onStateChange: ((StoreState) -> Void)?
+    package var onTakeOver: ((Set<BatchID>) -> Void)?
     /// Statements sent so far, for tests and benchmarks: at most four for each batch.
     package private(set) var statementCount = 0
     /// Sync points sent so far: one for each batch.
@@ -78,28 +72,32 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
         connectedAt = loop.now
     }
 
-    package var inFlightCount: Int { onTheWay.count + uncertain.count }
+    package var inFlightCount: Int { onTheWay.count }
+    package var sharesBatches: Bool { true }
 
     package var canAccept: Bool {
-        guard case .ready = link else { return false }
-        return onTheWay.count < min(settings.batchesInFlight, Int(PostgresCommitLedger.slots) / 2)
+        guard case .ready = link, !onTheWay.isCareful else { return false }
+        return onTheWay.count < settings.batchesInFlight
     }
 
-    package func start() {
+    package func start(as writer: UInt64, after formers: [UInt64]) {
         guard case .idle = link else { return }
+        ledger = PostgresCommitLedger(writer: writer, formers: formers)
         loop.attach(results) { [weak self] in self?.connected($0) }
         connect()
     }
 
     package func write(_ batch: WriteBatch) {
-        let number = nextNumber
-        nextNumber += 1
-        onTheWay.append(OnTheWay(batch: batch, number: number))
+        onTheWay.send(batch)
         guard case .ready(let connection, _) = link else {
             return failAll(.unavailable("not connected"))
         }
-        guard send(batch, number, over: connection.handle) else { return lose(connection.message) }
-        if onTheWay.count == 1 {
+        sent(send(batch, over: connection.handle), connection)
+    }
+
+    private func sent(_ succeeded: Bool, _ connection: PostgresConnection) {
+        guard succeeded else { return lose(connection.message) }
+        if onTheWay.waitingForAnswer == 1 {
             lastProgress = loop.now
             if watchdog == nil { armWatchdog() }
         }
@@ -157,8 +155,9 @@ extension PostgresWriter {
             connectedAt = loop.now
             hasCommitted = false
             metrics.add(.storeConnected)
+            onTakeOver?(connection.committedBatches)
             change(to: .connected(serverVersion: connection.serverVersion))
-            settleUncertain(connection.committedBatches)
+            complete(onTheWay.settle(connection.committedBatches))
         case .failure(let error):
             metrics.add(.storeReconnects)
             retry(after: error.description)
@@ -196,8 +195,7 @@ extension PostgresWriter {
         loop.unwatch(watch)
         metrics.add(.storeConnected, -1)
         metrics.add(.storeReconnects)
-        uncertain += onTheWay
-        onTheWay = []
+        onTheWay.lose()
         // One that connects and never takes a row must not be asked without a pause, nor fill the log.
         if loop.now - connectedAt >= settings.reconnectMaximum { backoff.reset() }
         retry(after: reason)
@@ -213,30 +211,21 @@ extension PostgresWriter {
         fruitless = nil
     }
 
-    /// Completes what was on the way when the connection was lost.
-    private func settleUncertain(_ committed: Set<Int64>) {
-        let entries = uncertain
-        uncertain = []
-        for entry in entries {
-            let isCommitted = committed.contains(entry.number)
-            let failure = entry.error ?? .unavailable("the connection was lost before the commit")
-            onCompletion?(entry.batch, isCommitted ? .success(()) : .failure(failure))
-        }
-        if stopping != nil, inFlightCount == 0 { finishStopping() }
+    private func failAll(_ error: StoreError) {
+        complete(onTheWay.failAll(error))
+        if stopping != nil { finishStopping() }
     }
 
-    private func failAll(_ error: StoreError) {
-        let lost = uncertain + onTheWay
-        (uncertain, onTheWay) = ([], [])
-        for entry in lost { onCompletion?(entry.batch, .failure(entry.error ?? error)) }
-        if stopping != nil { finishStopping() }
+    private func complete(_ entries: [(batch: WriteBatch, result: Result<Void, StoreError>)]) {
+        for entry in entries { onCompletion?(entry.batch, entry.result) }
+        if stopping != nil, inFlightCount == 0 { finishStopping() }
     }
 
     private func armWatchdog() {
         watchdog = loop.schedule(after: silenceLimit) { [weak self] in
             guard let self else { return }
             watchdog = nil
-            guard !onTheWay.isEmpty else { return }
+            guard onTheWay.waitingForAnswer > 0 else { return }
             if loop.now - lastProgress >= silenceLimit {
                 lose("no answer for \(silenceLimit)")
             } else {
@@ -249,7 +238,13 @@ extension PostgresWriter {
 // MARK: - Sending
 
 extension PostgresWriter {
-    private func send(_ batch: WriteBatch, _ number: Int64, over handle: OpaquePointer) -> Bool {
+    private func send(_ batch: WriteBatch, over handle: OpaquePointer) -> Bool {
+        guard sendRows(of: batch, over: handle), note(batch, over: handle) else { return false }
+        syncPointCount += 1
+        return PQpipelineSync(handle) == 1
+    }
+
+    private func sendRows(of batch: WriteBatch, over handle: OpaquePointer) -> Bool {
         if let columns = batch.eventParameters() {
             guard send(PostgresStatements.insertEventsName, columns, over: handle) else { return false }
         }
@@ -265,9 +260,7 @@ extension PostgresWriter {
         ] {
             if let columns, !send(name, columns, over: handle) { return false }
         }
-        guard note(number, over: handle) else { return false }
-        syncPointCount += 1
-        return PQpipelineSync(handle) == 1
+        return true
     }
 
     private func send(_ statement: String, _ columns: [PostgresArray], over handle: OpaquePointer) -> Bool {
@@ -290,16 +283,56 @@ extension PostgresWriter {
         return pin(0)
     }
 
-    private func note(_ number: Int64, over handle: OpaquePointer) -> Bool {
+    private func note(_ batch: WriteBatch, over handle: OpaquePointer) -> Bool {
         statementCount += 1
-        let (slot, batch) = (Int32(number % PostgresCommitLedger.slots).bigEndian, number.bigEndian)
-        return withUnsafeBytes(of: slot) { slot in
-            withUnsafeBytes(of: batch) { batch in
-                let values = [slot, batch].map { $0.baseAddress?.assumingMemoryBound(to: CChar.self) }
-                return PQsendQueryPrepared(
-                    handle, PostgresCommitLedger.noteName, 2, values, [4, 8], [1, 1], 1) == 1
+        let writer = Array(batch.id.writerName.utf8)
+        let (slot, number) = ((batch.slot ?? 0).bigEndian, batch.id.number.bigEndian)
+        return writer.withUnsafeBytes { writer in
+            withUnsafeBytes(of: slot) { slot in
+                withUnsafeBytes(of: number) { number in
+                    let parts = [writer, slot, number]
+                    let values = parts.map { $0.baseAddress?.assumingMemoryBound(to: CChar.self) }
+                    return PQsendQueryPrepared(
+                        handle, PostgresCommitLedger.noteName, 3, values, [Int32(writer.count), 4, 8],
+                        [1, 1, 1], 1) == 1
+                }
             }
         }
+    }
+
+    /// Sends one segment of a careful write.
+    private func send(_ steps: [CarefulWrite.Step], of batch: WriteBatch) {
+        onTheWay.sentCareful(batch)
+        guard case .ready(let connection, _) = link else { return }
+        let handle = connection.handle
+        let isSent = steps.allSatisfy { step in
+            switch step {
+            case .begin: send(plain: "BEGIN", over: handle)
+            case .savepoint: send(plain: "SAVEPOINT callflow_part", over: handle)
+            case .release: send(plain: "RELEASE SAVEPOINT callflow_part", over: handle)
+            case .rollBack: send(plain: "ROLLBACK TO SAVEPOINT callflow_part", over: handle)
+            case .rows(let part): sendRows(of: part, over: handle)
+            case .deadLetter(let row): send(row, of: batch, over: handle)
+            case .note: note(batch, over: handle)
+            case .commit: send(plain: "COMMIT", over: handle)
+            }
+        }
+        syncPointCount += 1
+        sent(isSent && PQpipelineSync(handle) == 1, connection)
+    }
+
+    private func send(plain statement: String, over handle: OpaquePointer) -> Bool {
+        statementCount += 1
+        return PQsendQueryParams(handle, statement, 0, nil, nil, nil, nil, 1) == 1
+    }
+
+    private func send(_ row: RefusedRow, of batch: WriteBatch, over handle: OpaquePointer) -> Bool {
+        statementCount += 1
+        // libpq takes text parameters as C strings.
+        var values = PostgresStatements.values(of: row, batch.id).map { UnsafePointer(strdup($0)) }
+        defer { for value in values { free(UnsafeMutablePointer(mutating: value)) } }
+        return PQsendQueryParams(
+            handle, PostgresStatements.insertDeadLetter, Int32(values.count), nil, &values, nil, nil, 1) == 1
     }
 
     /// Sends what libpq holds; what the socket does not take is sent when it is writable.
@@ -333,7 +366,7 @@ extension PostgresWriter {
         var endsInARow = 0
         var needsNewConnection: StoreError?
         // Parses notices and the server's farewell too when nothing is on the way.
-        while PQisBusy(handle) == 0, !onTheWay.isEmpty {
+        while PQisBusy(handle) == 0, onTheWay.waitingForAnswer > 0 {
             guard let result = PQgetResult(handle) else {
                 // One ends each statement; two in a row mean that nothing more is there.
                 endsInARow += 1
@@ -342,29 +375,42 @@ extension PostgresWriter {
             }
             endsInARow = 0
             lastProgress = loop.now
-            switch PQresultStatus(result) {
-            case PGRES_PIPELINE_SYNC:
-                PQclear(result)
-                let entry = onTheWay.removeFirst()
-                if entry.error == nil { noteCommit() }
-                if let error = entry.error, case .unavailable = error { needsNewConnection = error }
-                onCompletion?(entry.batch, entry.error.map { .failure($0) } ?? .success(()))
-                continue
-            case PGRES_FATAL_ERROR, PGRES_BAD_RESPONSE:
-                if onTheWay[0].error == nil { onTheWay[0].error = connection.error(of: result) }
-            default:
-                // Done, or aborted by an error before it in the same batch.
-                break
+            let status = PQresultStatus(result)
+            if status == PGRES_FATAL_ERROR || status == PGRES_BAD_RESPONSE {
+                onTheWay.failed(connection.error(of: result))
             }
+            // All else is done, or aborted by an error before it in the same batch.
             PQclear(result)
+            if status == PGRES_PIPELINE_SYNC { answered(&needsNewConnection) }
         }
         if PQstatus(handle) == CONNECTION_BAD {
-            lose(onTheWay.first?.error?.description ?? connection.message)
+            lose(onTheWay.errorOfNext?.description ?? connection.message)
         } else if let needsNewConnection {
             // A server that cannot write (read-only after a failover, disk full, tables gone): start anew.
             lose(needsNewConnection.description)
-        } else if onTheWay.isEmpty, stopping != nil {
+        } else if let (batch, steps) = onTheWay.beginCareful() {
+            send(steps, of: batch)
+        } else if inFlightCount == 0, stopping != nil {
             finishStopping()
+        }
+    }
+
+    /// The answer to the oldest segment is complete.
+    private func answered(_ needsNewConnection: inout StoreError?) {
+        switch onTheWay.answered() {
+        case .completed(let batch, let result):
+            switch result {
+            case .success: noteCommit()
+            case .failure(.unavailable(let reason)): needsNewConnection = .unavailable(reason)
+            case .failure: break
+            }
+            onCompletion?(batch, result)
+        case .segment(let batch, let steps): send(steps, of: batch)
+        case .rollBack(let batch, let error):
+            // The simplest end of a transaction that went wrong is the end of its session.
+            needsNewConnection = error
+            onCompletion?(batch, .failure(error))
+        case .none: break
         }
     }
 }

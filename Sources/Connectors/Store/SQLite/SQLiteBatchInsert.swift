@@ -9,6 +9,8 @@ final class SQLiteBatchInsert {
     private let updateCRM: SQLiteStatement
     private let insertGap: SQLiteStatement
     private let upsertSighting: SQLiteStatement
+    private let insertDeadLetter: SQLiteStatement
+    private let noteBatch: SQLiteStatement
     private let pbxNames: [String]
 
     /// Same rules as `PostgresStatements.upsertCalls`, row by row.
@@ -74,22 +76,101 @@ final class SQLiteBatchInsert {
             ON CONFLICT (pbx) DO UPDATE SET seen_at = max(p.seen_at, excluded.seen_at),
                 started_at = coalesce(excluded.started_at, p.started_at)
             """)
+        insertDeadLetter = try database.prepare(
+            """
+            INSERT INTO dead_letters
+                (row_kind, call_id, event_type, code, reason, payload, writer, batch, inserted_at)
+            VALUES (?1, ?2, nullif(?3, ''), ?4, ?5, ?6, ?7, ?8, ?9)
+            """)
+        noteBatch = try database.prepare("INSERT OR REPLACE INTO callflow_writers VALUES (?1, ?2, ?3, ?4)")
     }
 
     /// Commits the batch, or leaves nothing of it.
+    ///
+    /// A row that SQLite refuses undoes only its own statement; it becomes a dead letter in the same transaction.
     func write(_ batch: WriteBatch) throws(StoreError) {
+        batch.refused = []
         try database.execute("BEGIN IMMEDIATE")
         do throws(StoreError) {
-            try batch.events.forEach { row throws(StoreError) in try insert(row) }
-            for row in batch.calls.records.indices { try upsert(batch.calls, row) }
-            for update in batch.crmUpdates { try self.update(update.callID, update.bitrixCallID) }
-            for gap in batch.notes.gaps { try insert(gap) }
-            for sighting in batch.notes.sightings { try upsert(sighting) }
+            var index = 0
+            try batch.events.forEach { row throws(StoreError) in
+                try keep(batch, index) { () throws(StoreError) in try insert(row) }
+                index += 1
+            }
+            for row in batch.calls.records.indices {
+                try keep(batch, batch.eventCount + row) { () throws(StoreError) in
+                    try upsert(batch.calls, row)
+                }
+            }
+            for (row, update) in batch.crmUpdates.enumerated() {
+                try keep(batch, batch.eventCount + batch.callCount + row) { () throws(StoreError) in
+                    try self.update(update.callID, update.bitrixCallID)
+                }
+            }
+            var noteIndex = batch.eventCount + batch.callCount + batch.crmUpdates.count
+            for note in batch.notes {
+                try keep(batch, noteIndex) { () throws(StoreError) in
+                    switch note {
+                    case .gap(let gap): try insert(gap)
+                    case .sighting(let sighting): try upsert(sighting)
+                    }
+                }
+                noteIndex += 1
+            }
+            // The commit tells a living process all; a batch that lies in the spool may be asked for after its end.
+            if batch.spoolKey != nil { try note(batch) }
             try database.execute("COMMIT")
         } catch {
             if database.isInTransaction { try? database.execute("ROLLBACK") }
             throw error
         }
+    }
+
+    /// Writes a row, or keeps it as a dead letter.
+    private func keep(
+        _ batch: WriteBatch, _ index: Int, _ write: () throws(StoreError) -> Void
+    ) throws(StoreError) {
+        do throws(StoreError) {
+            try write()
+        } catch {
+            guard case .data(let code, let reason) = error else { throw error }
+            let row = batch.refusedRow(at: index, code: code, reason: reason)
+            batch.refused.append(row)
+            insertDeadLetter.bind(1, copying: row.kind.rawValue)
+            insertDeadLetter.bind(2, copying: row.callID)
+            insertDeadLetter.bind(3, copying: row.eventType)
+            insertDeadLetter.bind(4, copying: row.code)
+            insertDeadLetter.bind(5, copying: row.reason)
+            insertDeadLetter.bind(6, copying: String(decoding: row.payload, as: UTF8.self))
+            insertDeadLetter.bind(7, copying: batch.id.writerName)
+            insertDeadLetter.bind(8, batch.id.number)
+            insertDeadLetter.bind(9, WallClock.now().microseconds)
+            try insertDeadLetter.run()
+        }
+    }
+
+    private func note(_ batch: WriteBatch) throws(StoreError) {
+        noteBatch.bind(1, copying: batch.id.writerName)
+        noteBatch.bind(2, Int64(batch.slot ?? 0))
+        noteBatch.bind(3, batch.id.number)
+        noteBatch.bind(4, WallClock.now().microseconds)
+        try noteBatch.run()
+    }
+
+    /// Batches of these writers that were committed, as far as their notes reach back.
+    func committed(of writers: [UInt64]) throws(StoreError) -> Set<BatchID> {
+        // Those of runs long gone.
+        let names = writers.map { "'\(BatchID.name(of: $0))'" }.joined(separator: ",")
+        let old = WallClock.now().microseconds - 30 * 86_400 * 1_000_000
+        try database.execute(
+            "DELETE FROM callflow_writers WHERE committed_at < \(old) AND writer NOT IN (\(names))")
+        let read = try database.prepare("SELECT batch FROM callflow_writers WHERE writer = ?1")
+        var found: Set<BatchID> = []
+        for writer in writers {
+            read.bind(1, copying: BatchID.name(of: writer))
+            while try read.step() { found.insert(BatchID(writer: writer, number: read.integer(0) ?? 0)) }
+        }
+        return found
     }
 
     private func insert(_ row: EventRows.Row) throws(StoreError) {

@@ -181,6 +181,20 @@ final class SQLiteStatement {
         sqlite3_bind_text(handle, index, text, Int32(text.utf8.count), transient)
     }
 
+    /// Binds bytes, borrowed.
+    func bind(_ index: Int32, blob bytes: UnsafeRawBufferPointer) {
+        sqlite3_bind_blob64(handle, index, bytes.baseAddress, UInt64(bytes.count), nil)
+        // Without an address SQLite takes NULL.
+        if bytes.isEmpty { sqlite3_bind_zeroblob(handle, index, 0) }
+    }
+
+    /// The bytes of a blob, copied, or `nil` for NULL.
+    func blob(_ column: Int32) -> [UInt8]? {
+        guard sqlite3_column_type(handle, column) != SQLITE_NULL else { return nil }
+        let start = sqlite3_column_blob(handle, column)
+        return [UInt8](UnsafeRawBufferPointer(start: start, count: Int(sqlite3_column_bytes(handle, column))))
+    }
+
     /// The bytes of a column, or `nil` for NULL.
     ///
     /// The first column is 0.

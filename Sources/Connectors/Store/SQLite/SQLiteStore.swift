@@ -49,7 +49,9 @@ package final class SQLiteStore: Sendable {
 /// What loops ask of the writing thread.
 enum SQLiteOrder: Sendable {
     /// Tell this mailbox of the state, now and whenever it changes.
-    case subscribe(Mailbox<SQLiteAnswer>)
+    ///
+    /// With each state of being open comes what was committed of batches of `formers`.
+    case subscribe(Mailbox<SQLiteAnswer>, formers: [UInt64])
     case unsubscribe(Mailbox<SQLiteAnswer>)
     case write(HandedOver<WriteBatch>, Mailbox<SQLiteAnswer>)
 }
@@ -57,6 +59,8 @@ enum SQLiteOrder: Sendable {
 /// What the writing thread tells a loop.
 enum SQLiteAnswer: Sendable {
     case state(StoreState)
+    /// The file is open, and has these batches of former writers.
+    case open(StoreState, Set<BatchID>)
     case done(HandedOver<WriteBatch>, StoreError?)
 }
 
@@ -75,7 +79,7 @@ private final class SQLiteWorker {
     private var hasWritten = false
     /// Why the file was given up, when it was open and took no row; the same again is not worth a line.
     private var fruitless: String?
-    private var subscribers: [Mailbox<SQLiteAnswer>] = []
+    private var subscribers: [(mailbox: Mailbox<SQLiteAnswer>, formers: [UInt64])] = []
 
     init(loop: Loop, path: String, settings: StoreSettings, metrics: Metrics, logger: Logger) {
         self.loop = loop
@@ -112,11 +116,11 @@ private final class SQLiteWorker {
 
     func handle(_ order: SQLiteOrder) {
         switch order {
-        case .subscribe(let mailbox):
-            subscribers.append(mailbox)
-            _ = mailbox.post(.state(state))
+        case .subscribe(let mailbox, let formers):
+            subscribers.append((mailbox, formers))
+            tell(mailbox, formers)
         case .unsubscribe(let mailbox):
-            subscribers.removeAll { $0 === mailbox }
+            subscribers.removeAll { $0.mailbox === mailbox }
         case .write(let batch, let mailbox):
             // The mailbox holds more than a writer may have on the way, so this is never refused.
             _ = mailbox.post(.done(batch, write(batch.value)))
@@ -175,7 +179,19 @@ private final class SQLiteWorker {
         case .connecting: break
         }
         state = new
-        for subscriber in subscribers { _ = subscriber.post(.state(new)) }
+        for subscriber in subscribers { tell(subscriber.mailbox, subscriber.formers) }
+    }
+
+    private func tell(_ mailbox: Mailbox<SQLiteAnswer>, _ formers: [UInt64]) {
+        guard state.isConnected, let insert else {
+            _ = mailbox.post(.state(state))
+            return
+        }
+        do throws(StoreError) {
+            _ = mailbox.post(.open(state, try insert.committed(of: formers)))
+        } catch {
+            fail(error)
+        }
     }
 }
 
@@ -196,6 +212,7 @@ package final class SQLiteWriter: BatchWriter {
     package private(set) var state = StoreState.connecting
     package var onCompletion: ((WriteBatch, Result<Void, StoreError>) -> Void)?
     package var onStateChange: ((StoreState) -> Void)?
+    package var onTakeOver: ((Set<BatchID>) -> Void)?
 
     package init(store: SQLiteStore, loop: Loop, settings: StoreSettings, metrics: Metrics) {
         self.store = store
@@ -205,12 +222,14 @@ package final class SQLiteWriter: BatchWriter {
     }
 
     package var inFlightCount: Int { onTheWay.count }
+    /// The writing thread has them meanwhile.
+    package var sharesBatches: Bool { false }
 
     package var canAccept: Bool { state.isConnected && !isStopped && onTheWay.count < batchesInFlight }
 
-    package func start() {
+    package func start(as writer: UInt64, after formers: [UInt64]) {
         loop.attach(answers) { [weak self] in self?.receive($0) }
-        _ = store.writes.post(.subscribe(answers))
+        _ = store.writes.post(.subscribe(answers, formers: formers))
     }
 
     package func write(_ batch: WriteBatch) {
@@ -224,6 +243,10 @@ package final class SQLiteWriter: BatchWriter {
 
     private func receive(_ answer: SQLiteAnswer) {
         switch answer {
+        case .open(let new, let committed):
+            guard !isStopped else { return }
+            onTakeOver?(committed)
+            receive(.state(new))
         case .state(let new):
             guard new != state, !isStopped else { return }
             if new.isConnected != state.isConnected {

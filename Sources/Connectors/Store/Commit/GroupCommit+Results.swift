@@ -1,0 +1,69 @@
+import Logging
+
+/// What becomes of batches that were sent.
+extension GroupCommit {
+    func completed(_ batch: WriteBatch, _ result: Result<Void, StoreError>) {
+        if batch.isDrained { backlog.drainedOnTheWay -= 1 }
+        switch result {
+        case .success:
+            let refused = batch.refused
+            metrics.add(.storeBatches)
+            metrics.add(.storeEventsWritten, batch.eventCount - refused.count { $0.kind == .event })
+            metrics.add(.storeCallsWritten, batch.callCount - refused.count { $0.kind == .call })
+            if !refused.isEmpty { tell(refused, of: batch) }
+            backlog.hasCommitted = true
+            settled(batch)
+        case .failure:
+            metrics.add(.storeErrors)
+            if batch.isDrained {
+                returnDrained(batch)
+            } else if backlog.isSpilling, batch.spoolKey == nil, batch.reservedKey != nil {
+                unreleased.removeAll { $0 === batch }
+                spoolOnly(batch)
+                releaseSettled()
+            } else {
+                enqueue(batch)
+            }
+        }
+        finishIfSafe()
+    }
+
+    private func tell(_ refused: [RefusedRow], of batch: WriteBatch) {
+        metrics.add(.storeErrors)
+        metrics.add(.storeRowsRejected, refused.count)
+        for row in refused.prefix(Self.maximumRefusalLines) {
+            logger.error(
+                "the database refused a row, which is now a dead letter: \(row.reason)",
+                metadata: [
+                    "code": "\(row.code)", "row": "\(row.kind.rawValue)", "call": "\(row.callID)",
+                    "event": "\(row.eventType)",
+                ])
+        }
+        if refused.count > Self.maximumRefusalLines {
+            logger.error("and \(refused.count - Self.maximumRefusalLines) more rows of the same batch")
+        }
+        for row in refused where row.kind == .call { batch.dropActions(ofCall: row.callID) }
+    }
+
+    /// The batch needs no more writing: all its rows are durable or refused.
+    func settled(_ batch: WriteBatch) {
+        batch.isSettled = true
+        if let key = batch.spoolKey {
+            removeFromSpool(batch, key)
+        } else {
+            slots.give(back: batch.slot)
+        }
+        releaseSettled()
+    }
+
+    /// Releases what settled batches carry.
+    func releaseSettled() {
+        // Batches may be settled out of their order (one was written with care, the next went through), but what
+        // they carry is released in it, so the CRM never hears of a call whose row is still on the way.
+        while let first = unreleased.first, first.isSettled {
+            unreleased.removeFirst()
+            onDurable?(first)
+            retire(first)
+        }
+    }
+}
