@@ -181,9 +181,10 @@ extension CallGraph {
             }
         }
         legs[slot].flags.insert(.transferer)
-        for party in [event.secondLeg, event.transferee, event.transferTarget, event.replacement] {
-            if let other = findLeg(party, payload, pbx) { join(slot, other, .transfer, 0, moment) }
-        }
+        join(slot, event.secondLeg, payload, moment)
+        join(slot, event.transferee, payload, moment)
+        join(slot, event.transferTarget, payload, moment)
+        join(slot, event.replacement, payload, moment)
         if let second = findLeg(event.secondLeg, payload, pbx) { legs[second].flags.insert(.transferer) }
         if let target {
             legs[target].flags.insert(.target)
@@ -196,6 +197,13 @@ extension CallGraph {
         } else {
             event.transferNumber.withBytes(in: payload) { mark(slot, act, moment.time, name: $0) }
         }
+    }
+
+    private mutating func join(
+        _ slot: Int, _ party: ARIParty, _ payload: UnsafeRawBufferPointer, _ moment: Moment
+    ) {
+        guard let other = findLeg(party, payload, legs[slot].pbx) else { return }
+        join(slot, other, .transfer, 0, moment)
     }
 
     // MARK: Bridges

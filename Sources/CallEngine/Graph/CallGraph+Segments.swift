@@ -146,12 +146,15 @@ extension CallGraph {
         var group: CallSegment?
         var dialer: UInt64 = 0
         var until = PBXTime.none
-        let queued = made.attempts
+        // Not a copy: the next append would have to make it one.
+        let queued = made.attempts.count
         for (index, entry) in made.slots.enumerated() {
             let slot = Int(entry)
             let leg = legs[slot]
             let roles = made.legs[index].roles
-            guard isAttempt(slot, roles, sight), !queued.contains(Int32(index)) else { continue }
+            guard isAttempt(slot, roles, sight), !made.attempts[..<queued].contains(Int32(index)) else {
+                continue
+            }
             let begin = leg.dialedAt.isKnown ? leg.dialedAt : leg.startedAt
             let end =
                 leg.upAt.isKnown ? leg.upAt : (leg.endedAt.isKnown ? leg.endedAt : sight.end)
