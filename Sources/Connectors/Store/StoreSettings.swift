@@ -34,6 +34,11 @@ package struct StoreSettings: Sendable {
     package var reconnectMaximum: Duration = .seconds(15)
     /// How PostgreSQL's `pg_stat_activity` names us.
     package var applicationName = "callflow-fast"
+    /// Bytes of confirmed rows that each PostgreSQL writer keeps, to write them again should a promoted standby lack
+    /// them; seconds of heavy traffic.
+    package var confirmedTailBytes = 16 << 20
+    /// Longest wait between attempts where several servers are named: one of them may be promoted any moment.
+    package var failoverReconnectMaximum: Duration = .seconds(2)
     /// Days for which event rows are kept (`EVENT_RETENTION_DAYS`); `nil`: for ever.
     package var eventRetentionDays: Int?
     /// How often partitions are made ahead and old events removed.

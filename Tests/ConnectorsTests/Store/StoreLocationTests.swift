@@ -99,6 +99,42 @@ struct StoreLocationTests {
         #expect(try StoreLocation(databaseURL: "postgres://[::1]/d").description == "postgresql://[::1]/d")
     }
 
+    @Test("one of several servers can be left out, by name and port")
+    func withoutOne() throws {
+        let several = try postgres("postgres://u@a:5433,b,a/d?sslmode=require")
+        let others = try #require(several.without(host: "a", port: "5432"))
+        #expect(others["host"] == "a,b")
+        #expect(others["port"] == "5433,5432")
+        #expect(others["sslmode"] == "require")
+        #expect(others.without(host: "b", port: "5432")?["host"] == "a")
+        #expect(
+            others.without(host: "b", port: "5432")?.without(host: "a", port: "5433") == nil, "the last stays"
+        )
+        #expect(several.without(host: "c", port: "5432") == nil)
+        #expect(try postgres("postgres://a,b/d").without(host: "b", port: "5432")?["port"] == "5432")
+    }
+
+    @Test("writers go to the primary whatever the URL asks for; reads go where it says, else to the primary")
+    func targets() throws {
+        func target(_ url: String, _ purpose: PostgresPurpose) throws -> String? {
+            let connector = PostgresConnector(location: try postgres(url), settings: StoreSettings())
+            return connector.parameters(for: purpose).last { $0.keyword == "target_session_attrs" }?.value
+        }
+        let writer = PostgresPurpose.writer(PostgresCommitLedger(writer: 16))
+        #expect(try target("postgres://a,b/d", writer) == "read-write")
+        #expect(try target("postgres://a,b/d", .reader) == "read-write")
+        #expect(try target("postgres://a,b/d", .upkeep) == "read-write")
+        #expect(try target("postgres://a/d", writer) == nil)
+        #expect(try target("postgres://a/d", .reader) == nil)
+        for wish in ["prefer-standby", "standby", "read-only"] {
+            #expect(try target("postgres://a,b/d?target_session_attrs=\(wish)", writer) == "read-write")
+            #expect(try target("postgres://a,b/d?target_session_attrs=\(wish)", .reader) == wish)
+        }
+        for wish in ["any", "primary", "read-write"] {
+            #expect(try target("postgres://a,b/d?target_session_attrs=\(wish)", writer) == wish)
+        }
+    }
+
     @Test("what the operator says stands above our own connection settings")
     func defaults() throws {
         let own = PostgresConnector(location: try postgres("postgres://a,b/d"), settings: StoreSettings())

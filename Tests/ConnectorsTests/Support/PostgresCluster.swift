@@ -39,15 +39,16 @@ final class PostgresCluster: Sendable {
 
     let folder: String
     let port: UInt16
-    let password = "geheim-\(UInt32.random(in: 1...UInt32.max))"
+    let password: String
     private let binaries: String
     /// Our end of the watching shell's input; never closed, so that it ends with this process.
     private let watcherInput: Int32
 
-    /// Makes and starts a cluster.
-    init() throws {
+    /// Makes and starts a cluster: a new one, or a standby that streams from `primary`.
+    init(standbyOf primary: PostgresCluster? = nil) throws {
         guard let binaries = Self.binaryFolder else { throw Failure(description: "initdb is not installed") }
         self.binaries = binaries
+        password = primary?.password ?? "geheim-\(UInt32.random(in: 1...UInt32.max))"
         folder = "/tmp/callflow-pg-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
         port = try Self.freePort()
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
@@ -64,11 +65,20 @@ final class PostgresCluster: Sendable {
         _ = try Self.spawn(
             ["/bin/sh", "-c", "trap '' INT; read _; \(cleaning); rm -rf \(folder)"], input: ends[0])
         close(ends[0])
-        _ = try Self.run(
-            asOwner + [
-                "\(binaries)/initdb", "-D", "\(folder)/data", "-U", "tester", "--pwfile=\(folder)/password",
-                "--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync",
-            ])
+        if let primary {
+            _ = try Self.run(
+                asOwner + [
+                    "\(binaries)/pg_basebackup", "-D", "\(folder)/data", "-h", "127.0.0.1", "-p",
+                    "\(primary.port)", "-U", "tester", "-R", "-X", "stream", "-c", "fast", "--no-sync",
+                ], environment: ["PGPASSWORD": password])
+        } else {
+            _ = try Self.run(
+                asOwner + [
+                    "\(binaries)/initdb", "-D", "\(folder)/data", "-U", "tester",
+                    "--pwfile=\(folder)/password",
+                    "--auth=scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync",
+                ])
+        }
         try start()
     }
 
@@ -101,6 +111,19 @@ final class PostgresCluster: Sendable {
     func stop() throws {
         _ = try Self.run(
             Self.asOwner + ["\(binaries)/pg_ctl", "stop", "-m", "immediate", "-D", "\(folder)/data"])
+    }
+
+    /// Makes a primary out of a standby.
+    func promote() throws {
+        _ = try Self.run(Self.asOwner + ["\(binaries)/pg_ctl", "promote", "-w", "-D", "\(folder)/data"])
+    }
+
+    /// Changes settings of the running server.
+    func set(_ settings: [String: String]) throws {
+        for (name, value) in settings {
+            try execute("ALTER SYSTEM SET \(name) = '\(value)'", database: "postgres")
+        }
+        try execute("SELECT pg_reload_conf()", database: "postgres")
     }
 
     /// Makes an empty database and gives its URL.

@@ -8,6 +8,8 @@ final class PostgresConnection: @unchecked Sendable {
     let handle: OpaquePointer
     /// The last batches of the writer and of former ones that earlier sessions committed.
     fileprivate(set) var committedBatches: Set<BatchID> = []
+    /// Which server it leads to; `nil` where it does not tell, and for readers.
+    fileprivate(set) var identity: PostgresIdentity?
     /// Whether `call_events` is partitioned by us, as far as a reader was told when it connected.
     fileprivate(set) var eventsArePartitioned = false
     /// Migrations applied while this connection was set up.
@@ -66,8 +68,10 @@ enum PostgresPurpose: Sendable {
 /// A short-lived thread per attempt takes all of them off the loop; the finished connection, with its session
 /// set up and its statements prepared, is handed to the loop, which from then on does all I/O of it.
 struct PostgresConnector: Sendable {
-    let location: PostgresLocation
+    private(set) var location: PostgresLocation
     let settings: StoreSettings
+    /// The server of the last session: one that it has left behind is not written to.
+    var known: PostgresIdentity?
 
     /// Seconds without an answer after which the kernel gives a connection up.
     static let keepaliveIdleSeconds = 15
@@ -88,29 +92,50 @@ struct PostgresConnector: Sendable {
         location.set("client_encoding", "UTF8")
         let wanted = location["target_session_attrs"]
         if case .reader = purpose {
-            if hasSeveralHosts, wanted == nil { location.set("target_session_attrs", "read-write") }
-        } else if hasSeveralHosts || wanted != nil, wanted != "any", wanted != "primary" {
+            if location.hasSeveralHosts, wanted == nil { location.set("target_session_attrs", "read-write") }
+        } else if location.hasSeveralHosts || wanted != nil, wanted != "any", wanted != "primary" {
             // What asks for a standby is meant for reads.
             location.set("target_session_attrs", "read-write")
         }
         return location.parameters
     }
 
-    /// Whether `DATABASE_URL` names several servers, of which one is written to.
-    var hasSeveralHosts: Bool { (location["host"] ?? location["hostaddr"] ?? "").contains(",") }
-
     /// Whether reads should come from the primary while there is one, since a standby may lag.
-    var prefersPrimary: Bool { hasSeveralHosts && location["target_session_attrs"] == nil }
+    var prefersPrimary: Bool { location.hasSeveralHosts && location["target_session_attrs"] == nil }
 
     /// Opens a connection and sets its session up.
     func connect(for purpose: PostgresPurpose) -> Result<PostgresConnection, StoreError> {
         do throws(StoreError) {
-            let connection = try open(for: purpose)
-            try setUp(connection, for: purpose)
-            return .success(connection)
+            var connector = self
+            while true {
+                let connection = try connector.open(for: purpose)
+                if let known, case .writer = purpose {
+                    connection.identity = try? PostgresIdentity(connection)
+                    if let identity = connection.identity, known.isNewer(than: identity) {
+                        connector.location = try connector.location(without: connection, known, identity)
+                        continue
+                    }
+                }
+                try setUp(connection, for: purpose)
+                return .success(connection)
+            }
         } catch {
             return .failure(error)
         }
+    }
+
+    /// The other servers, when this one is a primary that was left behind and came back.
+    private func location(
+        without former: PostgresConnection, _ known: PostgresIdentity, _ found: PostgresIdentity
+    ) throws(StoreError) -> PostgresLocation {
+        let host = PQhost(former.handle).map { String(cString: $0) } ?? ""
+        let port = PQport(former.handle).map { String(cString: $0) } ?? ""
+        if let others = location.without(host: host, port: port) { return others }
+        throw .unavailable(
+            """
+            PostgreSQL: the server is a former primary (timeline \(found.timeline), rows were written on \
+            \(known.timeline)); what it took would be lost
+            """)
     }
 
     private func open(for purpose: PostgresPurpose) throws(StoreError) -> PostgresConnection {
@@ -152,7 +177,10 @@ struct PostgresConnector: Sendable {
             SET idle_in_transaction_session_timeout = \(timeout.milliseconds)
             """)
         if case .reader = purpose {
-            try connection.execute("SET default_transaction_read_only = on")
+            // Every read of ours is short: starting workers or compiling takes longer than it (docs/growth.md).
+            try connection.execute(
+                "SET default_transaction_read_only = on; SET max_parallel_workers_per_gather = 0; SET jit = off"
+            )
             connection.eventsArePartitioned = try connection.text(PostgresEventTable.isPartitioned) == "t"
             return
         }
@@ -169,6 +197,7 @@ struct PostgresConnector: Sendable {
             try connection.execute("SET plan_cache_mode = force_generic_plan")
         }
         connection.committedBatches = try ledger.takeOver(connection)
+        if connection.identity == nil { connection.identity = try? PostgresIdentity(connection) }
         let coarse = try connection.text(PostgresStatements.precision) ?? ""
         let tables = coarse.split(separator: ",")
         let statements = PostgresStatements(
@@ -281,5 +310,16 @@ extension Duration {
     /// Whole milliseconds.
     var milliseconds: Int64 {
         components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000
+    }
+}
+
+extension PostgresIdentity {
+    /// Asks the server.
+    fileprivate init(_ connection: PostgresConnection) throws(StoreError) {
+        let row = try connection.rows(Self.query).first ?? []
+        guard row.count == 2, let system = row[0], let timeline = Int(row[1] ?? "") else {
+            throw .unavailable("PostgreSQL: the server does not tell which it is")
+        }
+        self.init(system: system, timeline: timeline)
     }
 }

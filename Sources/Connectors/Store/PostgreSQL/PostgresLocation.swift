@@ -79,6 +79,26 @@ package struct PostgresLocation: Sendable, Hashable, CustomStringConvertible {
         if self[keyword] == nil { set(keyword, value) }
     }
 
+    /// Whether several servers are named, of which one is written to.
+    var hasSeveralHosts: Bool { (self["host"] ?? self["hostaddr"] ?? "").contains(",") }
+
+    /// The same without one of several servers; `nil` when it is not among them, or the only one.
+    func without(host: String, port: String) -> PostgresLocation? {
+        guard self["hostaddr"] == nil, let all = self["host"] else { return nil }
+        var hosts = all.split(separator: ",", omittingEmptySubsequences: false)
+        var ports = (self["port"] ?? "5432").split(separator: ",", omittingEmptySubsequences: false)
+        if ports.count == 1 { ports = Array(repeating: ports[0], count: hosts.count) }
+        guard hosts.count > 1, ports.count == hosts.count,
+            let index = hosts.indices.first(where: { hosts[$0] == host && ports[$0] == port })
+        else { return nil }
+        hosts.remove(at: index)
+        ports.remove(at: index)
+        var others = self
+        others.set("host", hosts.joined(separator: ","))
+        others.set("port", ports.joined(separator: ","))
+        return others
+    }
+
     /// Host, port and database for logs; never a secret.
     package var description: String {
         let hosts = (self["host"] ?? self["hostaddr"] ?? "local socket").split(separator: ",")

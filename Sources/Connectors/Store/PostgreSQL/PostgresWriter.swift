@@ -40,6 +40,7 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     private var link = Link.idle
     private var ledger = PostgresCommitLedger(writer: 0)
     private var onTheWay = BatchesOnTheWay()
+    private var recovery: FailoverRecovery
     private var backoff: Backoff
     private var connectedAt: MonotonicInstant
     /// Whether the server took rows in this session.
@@ -67,7 +68,11 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
         self.settings = settings
         self.metrics = metrics
         self.logger = logger
-        backoff = Backoff(initial: settings.reconnectInitial, maximum: settings.reconnectMaximum)
+        let longest =
+            location.hasSeveralHosts
+            ? min(settings.reconnectMaximum, settings.failoverReconnectMaximum) : settings.reconnectMaximum
+        backoff = Backoff(initial: settings.reconnectInitial, maximum: longest)
+        recovery = FailoverRecovery(settings: settings)
         lastProgress = loop.now
         connectedAt = loop.now
     }
@@ -76,7 +81,7 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     package var sharesBatches: Bool { true }
 
     package var canAccept: Bool {
-        guard case .ready = link, !onTheWay.isCareful else { return false }
+        guard case .ready = link, !onTheWay.isCareful, !recovery.isBusy else { return false }
         return onTheWay.count < settings.batchesInFlight
     }
 
@@ -126,6 +131,10 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
         case .idle, .connecting, .stopped: break
         }
         link = .stopped
+        if recovery.isBusy {
+            metrics.add(.storeFailoverRowsLost, recovery.waitingRows)
+            logger.error("stopped before \(recovery.waitingRows) rows were written again after a failover")
+        }
         change(to: .failing(reason: "stopped"))
         failAll(.unavailable("stopped"))
         completion()
@@ -137,7 +146,7 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
 extension PostgresWriter {
     private func connect() {
         link = .connecting
-        let connector = PostgresConnector(location: location, settings: settings)
+        let connector = PostgresConnector(location: location, settings: settings, known: recovery.identity)
         let results = results
         let purpose = PostgresPurpose.writer(ledger)
         let started = BackgroundThread.run { _ = results.post(connector.connect(for: purpose)) }
@@ -158,6 +167,11 @@ extension PostgresWriter {
             onTakeOver?(connection.committedBatches)
             change(to: .connected(serverVersion: connection.serverVersion))
             complete(onTheWay.settle(connection.committedBatches))
+            if let loss = recovery.connected(to: connection.identity, committed: connection.committedBatches)
+            {
+                tell(loss)
+            }
+            sendRepeats()
         case .failure(let error):
             metrics.add(.storeReconnects)
             retry(after: error.description)
@@ -217,7 +231,7 @@ extension PostgresWriter {
     }
 
     private func complete(_ entries: [(batch: WriteBatch, result: Result<Void, StoreError>)]) {
-        for entry in entries { onCompletion?(entry.batch, entry.result) }
+        for entry in entries { finish(entry.batch, entry.result) }
         if stopping != nil, inFlightCount == 0 { finishStopping() }
     }
 
@@ -231,6 +245,53 @@ extension PostgresWriter {
             } else {
                 armWatchdog()
             }
+        }
+    }
+}
+
+// MARK: - Failover
+
+extension PostgresWriter {
+    /// Tells whoever gave the batch what became of it.
+    private func finish(_ batch: WriteBatch, _ result: Result<Void, StoreError>) {
+        if recovery.finished(batch, result) {
+            if case .success = result { metrics.add(.storeFailoverRowsRewritten, batch.rowCount) }
+        } else {
+            onCompletion?(batch, result)
+        }
+    }
+
+    /// Writes again what a promoted server lacks, before anything new.
+    private func sendRepeats() {
+        while case .ready(let connection, _) = link, !onTheWay.isCareful,
+            onTheWay.count < settings.batchesInFlight, let batch = recovery.next()
+        {
+            onTheWay.send(batch)
+            sent(send(batch, over: connection.handle), connection)
+        }
+    }
+
+    /// Says what a failover cost.
+    private func tell(_ loss: ConfirmedTail.Loss) {
+        metrics.add(.storeFailovers)
+        guard !loss.isEmpty else {
+            return logger.warning("store: a standby was promoted; it has all that was confirmed to us")
+        }
+        if !loss.held.isEmpty {
+            logger.warning(
+                """
+                store: a standby was promoted that lacks rows which the former primary had confirmed; they are written \
+                again: \(loss.heldRows) rows in \(loss.held.count) batches
+                """)
+        }
+        if loss.goneBatches > 0 {
+            metrics.add(.storeFailoverRowsLost, loss.goneRows)
+            logger.error(
+                """
+                store: a standby was promoted that lacks rows which the former primary had confirmed and nobody holds any \
+                more: \(loss.isAtLeast ? "at least " : "")\(loss.goneRows) rows in \(loss.goneBatches) batches are lost. \
+                Synchronous replication (synchronous_standby_names) loses none
+                """)
         }
     }
 }
@@ -404,13 +465,14 @@ extension PostgresWriter {
             case .failure(.unavailable(let reason)): needsNewConnection = .unavailable(reason)
             case .failure: break
             }
-            onCompletion?(batch, result)
+            finish(batch, result)
         case .segment(let batch, let steps): send(steps, of: batch)
         case .rollBack(let batch, let error):
             // The simplest end of a transaction that went wrong is the end of its session.
             needsNewConnection = error
-            onCompletion?(batch, .failure(error))
+            finish(batch, .failure(error))
         case .none: break
         }
+        sendRepeats()
     }
 }
