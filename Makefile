@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 FILTER ?=
+SCENARIO ?= calls-1000 calls-5000 calls-20000
 SANITIZE ?=
 PORTABLE ?=
 SECONDS ?= 60
@@ -63,8 +64,8 @@ format: ## Format all sources in place
 run: release ## Run the daemon with a simulated PBX and a fake Bitrix24 on SQLite (ARI_URL set: with your PBX)
 	@Scripts/run
 
-bench: release bench-store ## Measure the first figures of PERFORMANCE.md (needs PostgreSQL's programs, a few minutes)
-	@Scripts/bench
+bench: release bench-store ## Measure the figures of PERFORMANCE.md (needs PostgreSQL's programs; SCENARIO="name …" for some loads, a few minutes)
+	swift run -c release --package-path Benchmarks callflow-load $(SCENARIO)
 
 bench-path: ## Measure what one event costs within a loop, from recorded streams
 	swift run -c release --package-path Benchmarks path-bench

@@ -200,6 +200,9 @@ struct Run {
         var state: [Int: Int]
         var durable: [Int: Int]
 
+        /// RUSAGE_SELF, whose type differs between C and Swift.
+        private static let itself: Int32 = 0
+
         init(_ daemon: Subprocess, _ database: Database, _ port: UInt16) throws(LoadError) {
             let metrics = HTTPProbe.metrics(port: port)
             events = metrics["store_events_written_total"] ?? 0
@@ -207,7 +210,7 @@ struct Run {
             batches = metrics["store_batches_total"] ?? 0
             cpu = daemon.cpuSeconds
             var usage = rusage()
-            getrusage(0 /* RUSAGE_SELF */, &usage)
+            getrusage(Self.itself, &usage)
             generatorCPU =
                 Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
                 + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6

@@ -8,7 +8,9 @@ package struct ARIConfFile {
     /// What we recommend: a machine that stands still for a moment must not lose its events.
     static let recommendedWriteTimeout = 5000
 
-    /// Reads sections `[name]`, `key = value` and `key => value`; comments begin with `;`. Templates (`[name](!)`) are taken as sections.
+    /// Reads sections `[name]`, `key = value` and `key => value`.
+    ///
+    /// Comments begin with `;`; templates (`[name](!)`) are taken as sections.
     package init(_ text: String) {
         var section = ""
         for raw in text.split(separator: "\n", omittingEmptySubsequences: true) {

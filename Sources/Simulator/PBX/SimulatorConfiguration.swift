@@ -57,8 +57,9 @@ package struct SimulatorConfiguration: Sendable {
 
     // MARK: Calls rendered in advance
 
-    /// When not 0: the calls of so many milliseconds are rendered as soon as a reader has subscribed, for it alone, and only sent
-    /// later; the PBX falls silent at their end. Requests change nothing about them.
+    /// When not 0: the calls of so many milliseconds are rendered as soon as a reader has subscribed.
+    ///
+    /// For that reader alone, and only sent later; the PBX falls silent at their end. Requests change nothing about them.
     package var prerenderedMilliseconds = 0
     /// Whether prerendered events are sent as fast as the reader takes them, and not when they are due.
     package var sendsAtOnce = false
