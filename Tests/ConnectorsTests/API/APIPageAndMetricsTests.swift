@@ -60,7 +60,9 @@ struct APIPageAndMetricsTests {
         #expect(answer.body.contains("\ncallflow_extra 1\n"))
         var names: Set<String> = []
         var samples = 0
+        var histogramLines = 0
         var typed: String?
+        var isHistogram = false
         for line in answer.body.split(separator: "\n") {
             let words = line.split(separator: " ")
             if line.hasPrefix("# HELP ") {
@@ -68,18 +70,26 @@ struct APIPageAndMetricsTests {
                 #expect(names.insert(String(words[2])).inserted, "\(line) stands twice")
             } else if line.hasPrefix("# TYPE ") {
                 #expect(words.count == 4, "\(line)")
-                #expect(["counter", "gauge"].contains(words[3]), "\(line)")
+                #expect(["counter", "gauge", "histogram"].contains(words[3]), "\(line)")
                 #expect(names.contains(String(words[2])), "\(line)")
                 if words[3] == "counter" { #expect(words[2].hasSuffix("_total"), "\(line)") }
                 typed = String(words[2])
+                isHistogram = words[3] == "histogram"
             } else {
                 #expect(words.count == 2, "\(line)")
-                #expect(words.first.map { String($0) } == typed, "\(line)")
                 #expect(words.last.flatMap { Double($0) } != nil, "\(line)")
-                samples += 1
+                if isHistogram {
+                    let series = ["_bucket", "_sum", "_count"].map { "\(typed ?? "")\($0){stage=\"" }
+                    #expect(series.contains { line.hasPrefix($0) }, "\(line)")
+                    histogramLines += 1
+                } else {
+                    #expect(words.first.map { String($0) } == typed, "\(line)")
+                    samples += 1
+                }
             }
         }
-        #expect(samples == names.count)
+        #expect(samples == names.count - 1)
         #expect(samples == Metric.allCases.count + 1)
+        #expect(histogramLines == LatencyStage.allCases.count * (21 + 3))
     }
 }

@@ -48,7 +48,11 @@ struct HTTPServerBadInputTests {
             "431 Request Header Fields Too Large"
         ),
         (
-            "unknown coding", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n",
+            "coding without an end", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n",
+            "400 Bad Request"
+        ),
+        (
+            "unknown coding", "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
             "501 Not Implemented"
         ),
         ("CONNECT", "CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", "501 Not Implemented"),

@@ -128,7 +128,8 @@ struct PostgresMigrationTests {
         #expect(
             columns[2]
                 == "call_events_call_id_index, call_events_pkey, callflow_gaps_pkey, callflow_gaps_started_at_index, "
-                + "callflow_migrations_pkey, callflow_pbx_pkey, callflow_writers_pkey, calls_call_id_index, calls_pkey, calls_start_index, calls_status_start_index"
+                + "callflow_migrations_pkey, callflow_pbx_pkey, callflow_writers_pkey, calls_call_id_index, calls_pkey, calls_start_index, "
+                + "calls_status_start_index, dead_letters_pkey"
         )
         #expect(columns[3] == Migration.postgres.map { "\($0.version)" }.joined(separator: ","))
     }
@@ -145,10 +146,10 @@ struct PostgresMigrationTests {
         }
         let results = Mutex<[Result<PostgresConnection, StoreError>]>([])
         let daemons = 50
-        for _ in 0..<daemons {
+        for daemon in 1...UInt64(daemons) {
             let started = BackgroundThread.run {
                 let connector = PostgresConnector(location: location, settings: StoreSettings())
-                let result = connector.connect(for: .writer(PostgresCommitLedger(writer: 1 << 32)))
+                let result = connector.connect(for: .writer(PostgresCommitLedger(writer: daemon << 32)))
                 results.withLock { $0.append(result) }
             }
             #expect(started)

@@ -87,13 +87,17 @@ final class ChaosBench {
         }
     }
 
-    /// Gives the daemon an event that PostgreSQL refuses (a number beyond `numeric`), and the end of its call.
+    /// Gives the daemon an event that PostgreSQL refuses (a constraint of its own), and the end of its call.
     func poison() async throws {
+        if poisoned == 0 {
+            // What the database refuses for a reason that the daemon cannot know.
+            try cluster.execute(
+                "ALTER TABLE call_events ADD CONSTRAINT no_poison CHECK (event_type <> 'poison')",
+                database: database)
+        }
         poisoned += 1
         let call = "\(Self.poisonedCalls)\(poisoned)"
-        try await inject(
-            #"{"call_id":"\#(call)","event_type":"stasis_start","payload":{"direction":"inbound","number":1e400000}}"#
-        )
+        try await inject(#"{"call_id":"\#(call)","event_type":"poison","payload":{"direction":"inbound"}}"#)
         try await inject(#"{"call_id":"\#(call)","event_type":"stasis_end","payload":{}}"#)
     }
 
@@ -108,12 +112,15 @@ final class ChaosBench {
         #expect((response as? HTTPURLResponse)?.statusCode == 202)
     }
 
-    /// Stored events of poisoned calls, which are to be their ends alone, and how many calls were poisoned.
-    func poisonedEvents() throws -> (stored: [String], calls: Int) {
+    /// Stored events of poisoned calls, which are to be their ends alone, how many calls were poisoned, and how many dead letters tell of it.
+    func poisonedEvents() throws -> (stored: [String], calls: Int, deadLetters: Int) {
+        let letters = try cluster.execute(
+            "SELECT count(*) FROM dead_letters WHERE call_id LIKE '\(Self.poisonedCalls)%'",
+            database: database)
         let rows = try cluster.execute(
             "SELECT event_type FROM call_events WHERE call_id LIKE '\(Self.poisonedCalls)%'",
             database: database)
-        return (rows.split(separator: "\n").map(String.init), poisoned)
+        return (rows.split(separator: "\n").map(String.init), poisoned, Int(letters) ?? -1)
     }
 
     /// Whether every call of the schedule is over.
