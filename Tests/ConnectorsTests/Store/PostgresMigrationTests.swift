@@ -109,7 +109,7 @@ struct PostgresMigrationTests {
                 THEN '!' ELSE '' END, ', ' ORDER BY attnum)
             FROM pg_attribute WHERE attrelid = 'call_events'::regclass AND attnum > 0;
             SELECT string_agg(indexname, ', ' ORDER BY indexname) FROM pg_indexes
-                WHERE schemaname = 'public' AND tablename !~ '_p[0-9]{8}$';
+                WHERE tablename IN ('calls', 'call_events');
             SELECT string_agg(version::text, ',' ORDER BY version) FROM callflow_migrations
             """, database: bench.database
         ).split(separator: "\n")
@@ -127,10 +127,8 @@ struct PostgresMigrationTests {
                 + "inserted_at \(time)!, updated_at \(time)!")
         #expect(
             columns[2]
-                == "call_events_call_id_index, call_events_pkey, callflow_gaps_pkey, callflow_gaps_started_at_index, "
-                + "callflow_migrations_pkey, callflow_pbx_pkey, callflow_writers_pkey, calls_call_id_index, calls_pkey, calls_start_index, "
-                + "calls_status_start_index, dead_letters_pkey"
-        )
+                == "call_events_call_id_index, call_events_pkey, calls_call_id_index, calls_pkey, calls_start_index, "
+                + "calls_status_start_index")
         #expect(columns[3] == Migration.postgres.map { "\($0.version)" }.joined(separator: ","))
     }
 
@@ -146,10 +144,11 @@ struct PostgresMigrationTests {
         }
         let results = Mutex<[Result<PostgresConnection, StoreError>]>([])
         let daemons = 50
-        for daemon in 1...UInt64(daemons) {
+        for number in 1...UInt64(daemons) {
             let started = BackgroundThread.run {
                 let connector = PostgresConnector(location: location, settings: StoreSettings())
-                let result = connector.connect(for: .writer(PostgresCommitLedger(writer: daemon << 32)))
+                // Each its own: two sessions of one writer would end each other.
+                let result = connector.connect(for: .writer(PostgresCommitLedger(writer: number << 32)))
                 results.withLock { $0.append(result) }
             }
             #expect(started)
