@@ -46,7 +46,9 @@ package struct ARIConfiguration: Sendable, CustomStringConvertible, CustomReflec
     package var maximumHold: Duration = .seconds(2)
     /// For each REST request.
     package var requestTimeout: Duration = .seconds(10)
-    /// First pause before trying again; doubled with each failure. Short, since what happens meanwhile is not heard.
+    /// First pause before trying again; doubled with each failure.
+    ///
+    /// Short, since what happens meanwhile is not heard.
     package var backoffBase: Duration = .milliseconds(100)
     /// The longest pause.
     package var backoffCap: Duration = .seconds(30)
