@@ -10,7 +10,9 @@ TARGET ?=
 BINARY := .build/release/callflow-fast
 SOURCES := Sources Tests Fuzzing/FuzzTargets Fuzzing/Entry Benchmarks/Sources Benchmarks/ProtocolProbe Package.swift Benchmarks/Package.swift
 
-test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(PORTABLE),-Xcc -DCSCAN_PORTABLE --scratch-path .build-portable) $(if $(SANITIZE),--sanitize=$(SANITIZE) --scratch-path .build-$(SANITIZE))
+# swiftc knows no undefined-behaviour sanitizer on Linux; the C is checked by it, and Swift checks itself. A finding is a trap.
+sanitizer = $(if $(filter undefined,$(SANITIZE)),-Xcc -fsanitize=undefined -Xcc -fsanitize-trap=undefined,--sanitize=$(SANITIZE))
+test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(PORTABLE),-Xcc -DCSCAN_PORTABLE --scratch-path .build-portable) $(if $(SANITIZE),$(sanitizer) --scratch-path .build-$(SANITIZE))
 
 .PHONY: help setup build release test conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run chaos bench bench-path bench-store bench-reactor bench-peers bench-check clean version
 
