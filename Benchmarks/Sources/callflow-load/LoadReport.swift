@@ -25,7 +25,10 @@ struct LoadReport {
         [
             ("load", run.scenario.summary),
             ("driver, store", "\(run.driver), \(run.scenario.store.rawValue)"),
-            ("calls at once", grouped(run.callsAtOnce)),
+            (
+                "calls at once, by the daemon; left at the end, by the PBXs",
+                "\(grouped(run.callsAtOnce)); \(grouped(run.callsLeft))"
+            ),
             ("events durable per second", grouped(Int(run.eventsPerSecond.rounded()))),
             ("events sent, stored", "\(grouped(run.sent)), \(grouped(run.stored))"),
             (

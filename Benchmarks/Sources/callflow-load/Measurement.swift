@@ -14,6 +14,8 @@ struct Measurement {
     var callsWithLostEvents = 0
     var callsWithWrongOutcome = 0
     var callsCompared = 0
+    /// Calls that had not ended when the PBXs fell silent.
+    var callsLeft = 0
     /// Latencies in microseconds; bounds of buckets at most 6 % wide.
     var state = Quantiles()
     var durable = Quantiles()

@@ -28,6 +28,10 @@ struct Run {
         let daemon = try Subprocess(
             [binary, "serve"], environment: try environment(database, generator, port: port, folder: folder),
             log: log)
+        try wait(for: "the daemon to answer", seconds: 20) {
+            HTTPProbe.get("/health", port: port) != nil || daemon.isOver
+        }
+        if daemon.isOver { throw LoadError("the daemon ended:\n\(Files.read(log) ?? "")") }
         switch scenario.pace {
         case .schedule: try measureSchedule(&result, daemon, generator, database, port)
         case .blast: try measureBlast(&result, daemon, generator, database, port)
@@ -108,7 +112,7 @@ struct Run {
         _ port: UInt16
     ) throws {
         try wait(for: "the first event", seconds: 60) {
-            (HTTPProbe.metrics(port: port)["ari_events_total"] ?? 0) > 0 || daemon.isOver
+            (HTTPProbe.metrics(port: port)["ari_events_total"] ?? 0) > 0
         }
         sleep(scenario.ramp + 1)
         let readers =
@@ -162,7 +166,6 @@ struct Run {
         _ result: inout Measurement, _ daemon: Subprocess, _ generator: Generator, _ database: Database,
         _ port: UInt16
     ) throws {
-        try wait(for: "the daemon to answer", seconds: 20) { HTTPProbe.get("/health", port: port) != nil }
         let first = try Mark(daemon, database, port)
         try wait(for: "the first event", seconds: 60) {
             (HTTPProbe.metrics(port: port)["ari_events_total"] ?? 0) > 0 || daemon.isOver
@@ -248,6 +251,7 @@ struct Run {
         result.stored = events.values.reduce(0, +)
         for truth in reports.lazy.flatMap(\.truths) {
             result.callsCompared += 1
+            if truth.endedAt == 0 { result.callsLeft += 1 }
             if events[truth.callID] ?? 0 != truth.delivered { result.callsWithLostEvents += 1 }
             if truth.endedAt != 0, outcomes[truth.callID] != truth.outcome {
                 result.callsWithWrongOutcome += 1

@@ -39,11 +39,14 @@ extension PBXSimulator: HTTPService {
         switch (request.method, parts.first, parts.count) {
         case ("GET", "channels", 1), ("GET", "bridges", 1):
             var body: [UInt8] = [0x5B]
-            player.appendSnapshot(bridges: parts[0] == "bridges", to: &body)
+            // Calls rendered in advance have all been played already, as far as the player knows.
+            if stream == nil { player.appendSnapshot(bridges: parts[0] == "bridges", to: &body) }
             body.append(0x5D)
             exchange.answer(200, json: body)
             // Whoever has read the lists takes what comes now for newer than they are.
             if parts[0] == "bridges" { for reader in readers { beginReplay(to: reader) } }
+        case ("POST", "channels", 3) where parts[2] == "continue" && stream != nil:
+            exchange.respond(status: 204, fields: HTTPExchange.asteriskFields)
         case ("POST", "channels", 3) where parts[2] == "continue":
             switch player.continueChannel(parts[1], now: Self.wallMilliseconds()) {
             case .continued: exchange.respond(status: 204, fields: HTTPExchange.asteriskFields)

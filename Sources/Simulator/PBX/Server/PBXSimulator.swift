@@ -39,7 +39,7 @@ package final class PBXSimulator {
     private var timer: TimerID?
     private var isStopped = false
     private var isWaiting: Bool
-    private var stream: PrerenderedStream?
+    private(set) var stream: PrerenderedStream?
     private let startedAt: Int64
     private var sentToClosed = (events: 0, bytes: 0)
 
