@@ -71,7 +71,7 @@ struct ConfirmedTailTests {
         #expect(!PostgresIdentity(system: "8", timeline: 3).isNewer(than: first))
         var settings = StoreSettings()
         settings.confirmedTailBytes = 1 << 20
-        var recovery = FailoverRecovery(settings: settings)
+        var recovery = FailoverRecovery(settings: settings, hasSeveralHosts: true)
         var found = recovery.connected(to: first, committed: [])
         #expect(found == nil)
         for number in 1...4 {

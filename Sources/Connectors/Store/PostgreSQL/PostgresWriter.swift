@@ -72,7 +72,7 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
             location.hasSeveralHosts
             ? min(settings.reconnectMaximum, settings.failoverReconnectMaximum) : settings.reconnectMaximum
         backoff = Backoff(initial: settings.reconnectInitial, maximum: longest)
-        recovery = FailoverRecovery(settings: settings)
+        recovery = FailoverRecovery(settings: settings, hasSeveralHosts: location.hasSeveralHosts)
         lastProgress = loop.now
         connectedAt = loop.now
     }
