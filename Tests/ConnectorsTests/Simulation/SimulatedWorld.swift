@@ -340,6 +340,8 @@ final class SimulatedSpool: BatchSpool {
     private var chance: Chance
     /// Work in order: nothing overtakes what was asked before.
     private var readyAt: UInt64 = 0
+    /// Answers too keep their order.
+    private var answersAt: UInt64 = 0
 
     var onAnswer: ((SpoolAnswer) -> Void)?
     /// Told of each batch that is on the disk.
@@ -357,7 +359,8 @@ final class SimulatedSpool: BatchSpool {
         readyAt = max(readyAt, now) + UInt64(200_000 + chance.below(3_000_000))
         time.after(.nanoseconds(Int64(readyAt - now))) { [self] in
             let answer = work()
-            time.after(.microseconds(chance.below(500))) { [self] in onAnswer?(answer) }
+            answersAt = max(answersAt, time.now.nanoseconds) + UInt64(chance.below(500_000))
+            time.after(.nanoseconds(Int64(answersAt - time.now.nanoseconds))) { [self] in onAnswer?(answer) }
         }
     }
 

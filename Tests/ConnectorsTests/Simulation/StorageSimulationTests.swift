@@ -267,7 +267,7 @@ struct StorageSimulationTests {
     static var seeds: Range<UInt64> {
         let environment = ProcessInfo.processInfo.environment
         if let seed = environment["SIMULATION_SEED"].flatMap({ UInt64($0) }) { return seed..<seed + 1 }
-        return 1..<(1 + (environment["SIMULATION_SEEDS"].flatMap { UInt64($0) } ?? 1500))
+        return 1..<(1 + (environment["SIMULATION_SEEDS"].flatMap { UInt64($0) } ?? 2000))
     }
 
     @Test(

@@ -167,7 +167,7 @@ struct SpoolFileTests {
         "a full disk: what is there stays, removals still go through, room is used again",
         .enabled(if: SmallDisk.isPossible, "no right to mount a tmpfs"))
     func fullDisk() throws {
-        let disk = try SmallDisk(megabytes: 16)
+        let disk = try SmallDisk(megabytes: 28)
         defer { disk.remove() }
         let (file, _) = try SpoolFile.open(SpoolSettings(path: "\(disk.folder)/s", maximumBytes: 1 << 30))
         var kept: [Int64] = []

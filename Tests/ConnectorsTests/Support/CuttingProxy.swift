@@ -34,6 +34,7 @@ final class CuttingProxy: Sendable {
         var passed = (requests: 0, answers: 0)
         /// The arming that `passed` counts from.
         var times = 0
+        var bornIn = 0
         var buffers: [Int32: [UInt8]] = [:]
         /// What the server gets later, and when.
         var held: (bytes: [UInt8], at: Date)?
@@ -53,7 +54,7 @@ final class CuttingProxy: Sendable {
 
     init(to target: UInt16) throws {
         self.target = target
-        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
         var address = Self.loopback(0)
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
         let code = withUnsafeMutablePointer(to: &address) { [listener] pointer in
@@ -89,10 +90,10 @@ final class CuttingProxy: Sendable {
         var pairs: [Pair] = []
         defer {
             for pair in pairs {
-                Glibc.close(pair.client)
-                Glibc.close(pair.server)
+                Self.end(pair.client)
+                Self.end(pair.server)
             }
-            Glibc.close(listener)
+            Self.end(listener)
         }
         while !isClosed.withLock({ $0 }) {
             var polled = [pollfd(fd: listener, events: Int16(POLLIN), revents: 0)]
@@ -109,20 +110,26 @@ final class CuttingProxy: Sendable {
                 if let held = pair.held {
                     guard Date() >= held.at else { return false }
                     _ = send(held.bytes[...], to: pair.server)
-                    Glibc.close(pair.server)
+                    Self.end(pair.server)
                     return true
                 }
                 for end in [pair.client, pair.server] where ready.contains(end) {
                     if !pass(pair, from: end) {
-                        Glibc.close(pair.client)
+                        Self.end(pair.client)
                         if pair.held != nil { return false }
-                        Glibc.close(pair.server)
+                        Self.end(pair.server)
                         return true
                     }
                 }
                 return false
             }
         }
+    }
+
+    /// Ends a connection, also when a program that another test starts just now has inherited it.
+    private static func end(_ descriptor: Int32) {
+        shutdown(descriptor, Int32(SHUT_RDWR))
+        Glibc.close(descriptor)
     }
 
     private func accept() -> Pair? {
@@ -135,11 +142,22 @@ final class CuttingProxy: Sendable {
             }
         }
         guard client >= 0, code == 0 else {
-            Glibc.close(client)
-            Glibc.close(server)
+            Self.end(client)
+            Self.end(server)
             return nil
         }
-        return Pair(client: client, server: server)
+        // Nothing that this thread does may block for long: it serves all connections.
+        var limit = timeval(tv_sec: 2, tv_usec: 0)
+        for end in [client, server] {
+            _ = fcntl(end, F_SETFD, FD_CLOEXEC)
+            for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+                setsockopt(end, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
+            }
+        }
+        let pair = Pair(client: client, server: server)
+        // One that begins while a cut is armed begins with messages of another form; it is passed as it is.
+        pair.bornIn = armed.withLock { $0.cut == nil ? 0 : $0.times }
+        return pair
     }
 
     /// - Returns: `false` when the connection is over.
@@ -150,7 +168,7 @@ final class CuttingProxy: Sendable {
         let isRequest = end == pair.client
         let other = isRequest ? pair.server : pair.client
         let (armedCut, times) = armed.withLock { $0 }
-        guard let cut = armedCut else { return send(bytes[..<count], to: other) }
+        guard let cut = armedCut, pair.bornIn != times else { return send(bytes[..<count], to: other) }
         if pair.times != times {
             pair.times = times
             pair.passed = (0, 0)

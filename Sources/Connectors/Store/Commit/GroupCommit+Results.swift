@@ -17,7 +17,9 @@ extension GroupCommit {
             metrics.add(.storeErrors)
             if batch.isDrained {
                 returnDrained(batch)
-            } else if backlog.isSpilling, batch.spoolKey == nil, batch.reservedKey != nil {
+            } else if backlog.isSpilling, batch.spoolKey == nil, batch.reservedKey != nil,
+                unreleased.last(where: { $0 === batch || $0.isDrained }) === batch
+            {
                 unreleased.removeAll { $0 === batch }
                 spoolOnly(batch)
                 releaseSettled()
@@ -48,6 +50,9 @@ extension GroupCommit {
     /// The batch needs no more writing: all its rows are durable or refused.
     func settled(_ batch: WriteBatch) {
         batch.isSettled = true
+        if batch.isDrained, let place = batch.reservedKey {
+            backlog.calls.remove(batch.callHashes, key: place)
+        }
         if let key = batch.spoolKey {
             removeFromSpool(batch, key)
         } else {

@@ -133,24 +133,33 @@ extension GroupCommit {
             logger.warning("rows go to the spool: \(reason)")
         }
         closeBehind()
-        let waiting = queue
-        queue = []
-        queuedBytes = 0
-        // On their way, with an answer that may never come: older than all that waits.
-        let queued = Set(waiting.map(ObjectIdentifier.init))
-        for batch in unreleased
-        where !batch.isSettled && batch.spoolKey == nil && !queued.contains(ObjectIdentifier(batch)) {
-            // Another thread has it: only its place is kept, for when it comes back unwritten.
-            if writer.sharesBatches { cover(batch) } else { batch.reservedKey = spool?.nextKey() }
-        }
+        // What has drained batches behind it keeps its place: those may be newer rows of the same calls.
+        let staying = Set(
+            unreleased[..<(unreleased.lastIndex { $0.isDrained } ?? 0)].map(ObjectIdentifier.init))
+        let waiting = queue.filter { !staying.contains(ObjectIdentifier($0)) }
+        queue.removeAll { !staying.contains(ObjectIdentifier($0)) }
+        queuedBytes = queue.reduce(0) { $0 + $1.byteCount }
+        let ours = Set(queue.map(ObjectIdentifier.init))
         var leaving = Set(waiting.map(ObjectIdentifier.init))
+        // On their way, with an answer that may never come: older than all that waits.
+        for batch in unreleased
+        where !batch.isSettled && batch.spoolKey == nil && !leaving.contains(ObjectIdentifier(batch)) {
+            // Another thread may have it: then only its place is kept, for when it comes back unwritten.
+            if writer.sharesBatches || ours.contains(ObjectIdentifier(batch)) {
+                cover(batch)
+            } else {
+                batch.reservedKey = batch.reservedKey ?? spool?.nextKey()
+            }
+        }
         for batch in waiting {
             if let key = batch.spoolKey { forget(batch, key) } else { spoolOnly(batch) }
         }
         for index in backlog.pending.indices where backlog.pending[index].role == .spoolFirst {
+            let batch = backlog.pending[index].batch
+            guard !staying.contains(ObjectIdentifier(batch)) else { continue }
             backlog.pending[index].role = .spoolOnly
             backlog.calls.insert(backlog.pending[index].calls, key: backlog.pending[index].key)
-            leaving.insert(ObjectIdentifier(backlog.pending[index].batch))
+            leaving.insert(ObjectIdentifier(batch))
         }
         unreleased.removeAll { leaving.contains(ObjectIdentifier($0)) }
         releaseSettled()
@@ -179,7 +188,7 @@ extension GroupCommit {
             !backlog.pending.contains(where: { $0.role == .spoolOnly && $0.isSent })
         else { return }
         // Those that the spool refused have nothing to wait for any more.
-        let refused = backlog.pending.filter { $0.role == .spoolOnly }
+        let refused = backlog.pending.filter { $0.role == .spoolOnly }.sorted { $0.key < $1.key }
         backlog.pending.removeAll { $0.role == .spoolOnly }
         for pending in refused {
             backlog.pendingBytes -= pending.bytes
@@ -189,6 +198,7 @@ extension GroupCommit {
             enqueue(pending.batch)
         }
         backlog.calls.removeAll()
+        backlog.gatheringBehind.removeAll()
         backlog.oldest = nil
         if !behind.isEmpty {
             let batch = behind
@@ -255,7 +265,13 @@ extension GroupCommit {
     private func loaded(_ records: [SpoolRecord], isLast: Bool) {
         backlog.isLoading = false
         var found = 0
+        var isHeldUp = false
         for record in records {
+            // A batch that was refused comes before those that were taken after it.
+            guard takePending(before: record.key) else {
+                isHeldUp = true
+                break
+            }
             backlog.loadedUpTo = max(backlog.loadedUpTo, record.key)
             guard !backlog.held.contains(record.key) else { continue }
             found += 1
@@ -265,7 +281,7 @@ extension GroupCommit {
             backlog.held.insert(record.key)
             take(record)
         }
-        guard isLast, found == 0, backlog.batches > 0 else { return }
+        guard isLast, found == 0, !isHeldUp, backlog.batches > 0 else { return }
         if backlog.walkFrom > 0 {
             // Batches that got there late have keys before those already seen.
             backlog.loadedUpTo = 0
@@ -276,6 +292,32 @@ extension GroupCommit {
             backlog.batches = 0
             backlog.events = 0
         }
+    }
+
+    /// Takes batches that are to be in the spool before `key`, and are not there for want of room, from memory.
+    ///
+    /// - Returns: `false` when one is on its way there: what lies behind it has to wait.
+    private func takePending(before key: Int64) -> Bool {
+        while let index = backlog.pending.indices
+            .filter({ backlog.pending[$0].role == .spoolOnly && backlog.pending[$0].key < key })
+            .min(by: { backlog.pending[$0].key < backlog.pending[$1].key })
+        {
+            guard !backlog.pending[index].isSent else { return false }
+            let pending = backlog.pending.remove(at: index)
+            backlog.pendingBytes -= pending.bytes
+            backlog.held.remove(pending.key)
+            pending.batch.spoolKey = nil
+            pending.batch.isDrained = true
+            pending.batch.sequence = nextSequence
+            nextSequence += 1
+            unreleased.append(pending.batch)
+            if pending.batch.rowCount == 0 {
+                settled(pending.batch)
+            } else {
+                backlog.drained.append(pending.batch)
+            }
+        }
+        return true
     }
 
     private func take(_ record: SpoolRecord) {
@@ -322,9 +364,9 @@ extension GroupCommit {
 
     /// The next drained batch, if it may be sent now.
     var nextDrained: WriteBatch? {
-        guard stopping == nil, backlog.drainedOnTheWay < max(1, settings.batchesInFlight - 1) else {
-            return nil
-        }
+        guard stopping == nil, backlog.drainedOnTheWay < max(1, settings.batchesInFlight - 1),
+            backlog.removing.count < Int(CommitSlots.count) / 2
+        else { return nil }
         return backlog.drained.first
     }
 
@@ -340,10 +382,7 @@ extension GroupCommit {
 
     /// A batch that lies in the spool needs to be there no longer; its row of the ledger does until it is gone.
     func removeFromSpool(_ batch: WriteBatch, _ key: Int64) {
-        if batch.isDrained {
-            metrics.add(.spoolBatchesDrained)
-            backlog.calls.remove(batch.callHashes, key: key)
-        }
+        if batch.isDrained { metrics.add(.spoolBatchesDrained) }
         backlog.removing[key] = .some(batch.slot)
         backlog.toRemove.append(key)
     }

@@ -212,14 +212,11 @@ package final class GroupCommit {
 
     /// Releases the action once all rows of its call that were appended before it are durable.
     package func attach(crm action: CRMAction) {
-        let batch =
-            backlog.holdsCalls && !backlog.isSpilling && backlog.calls.contains(SpooledCalls.hash(of: action))
-            ? behind : gathering
+        let batch = self.batch(forHash: SpooledCalls.hash(of: action))
         if isDropping, batch.crmActions.count >= Self.maximumActionsBeyondQueue {
             metrics.add(.crmDropped)
             return
         }
-        if batch.openedAt == nil { batch.openedAt = turns.now }
         batch.attach(crm: action)
     }
 
@@ -250,10 +247,19 @@ package final class GroupCommit {
 extension GroupCommit {
     /// Where rows of this call gather.
     private func batch(for callID: UnsafeRawBufferPointer) -> WriteBatch {
-        var batch = gathering
-        if backlog.holdsCalls, !backlog.isSpilling, backlog.calls.contains(SpooledCalls.hash(callID)) {
-            batch = behind
-        }
+        // The hash is only worth its time while something lies in the spool.
+        guard backlog.holdsCalls, !backlog.isSpilling else { return opened(gathering) }
+        return batch(forHash: SpooledCalls.hash(callID))
+    }
+
+    private func batch(forHash hash: UInt64) -> WriteBatch {
+        guard backlog.holdsCalls, !backlog.isSpilling, backlog.holds(hash) else { return opened(gathering) }
+        // Remembered until that batch is closed: what comes later must not pass it, even when the spool empties meanwhile.
+        backlog.gatheringBehind.insert(hash)
+        return opened(behind)
+    }
+
+    private func opened(_ batch: WriteBatch) -> WriteBatch {
         if batch.openedAt == nil { batch.openedAt = turns.now }
         return batch
     }
@@ -292,6 +298,7 @@ extension GroupCommit {
         behind = spare.popLast() ?? WriteBatch()
         number(batch)
         spoolOnly(batch)
+        backlog.gatheringBehind.removeAll(keepingCapacity: true)
     }
 
     func number(_ batch: WriteBatch) {

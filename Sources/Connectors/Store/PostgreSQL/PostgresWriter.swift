@@ -30,6 +30,9 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     /// Longer than the statement timeout, which the server should report first.
     private var silenceLimit: Duration { settings.statementTimeout + settings.silenceMargin }
 
+    /// More than statements between two sync points.
+    private static let maximumEndsInARow = 16
+
     private let location: PostgresLocation
     private let loop: Loop
     private let settings: StoreSettings
@@ -429,9 +432,10 @@ extension PostgresWriter {
         // Parses notices and the server's farewell too when nothing is on the way.
         while PQisBusy(handle) == 0, onTheWay.waitingForAnswer > 0 {
             guard let result = PQgetResult(handle) else {
-                // One ends each statement; two in a row mean that nothing more is there.
+                // One ends each statement; many in a row mean that nothing more is there. (After an error libpq
+                // may give two and still hold the answer to the sync point, which no socket event would announce.)
                 endsInARow += 1
-                if endsInARow > 1 { break }
+                if endsInARow > Self.maximumEndsInARow { break }
                 continue
             }
             endsInARow = 0

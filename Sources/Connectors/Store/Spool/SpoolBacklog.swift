@@ -53,6 +53,8 @@ struct SpoolBacklog {
     var oldest: Timestamp?
     /// Whose rows they are.
     var calls = SpooledCalls()
+    /// Calls of the rows that gather to follow them there.
+    var gatheringBehind: Set<UInt64> = []
     /// Keys that are in memory as well, or that wait for their removal: not to be loaded.
     var held: Set<Int64> = []
     /// All keys up to this were looked at.
@@ -68,7 +70,12 @@ struct SpoolBacklog {
     var removing: [Int64: Int32?] = [:]
     var toRemove: [Int64] = []
 
-    var holdsCalls: Bool { !calls.isEmpty }
+    /// Whether any call has to go behind what is spooled.
+    var holdsCalls: Bool { !calls.isEmpty || !gatheringBehind.isEmpty }
+
+    /// Whether this one has to.
+    func holds(_ hash: UInt64) -> Bool { calls.contains(hash) || gatheringBehind.contains(hash) }
+
     /// Whether nothing lies in the spool only, or is on its way to or from there.
     var isEmpty: Bool {
         batches == 0 && drained.isEmpty && drainedOnTheWay == 0 && pending.isEmpty

@@ -16,7 +16,7 @@ final class SpoolFile {
     /// An empty file above this size is made small again.
     static let keptBytes = 64 << 20
     /// Freed when the disk is full, so that removals can still be noted.
-    static let reserveBytes = 4 << 20
+    static let reserveBytes = 8 << 20
 
     /// What opening found.
     struct Report {
@@ -36,6 +36,8 @@ final class SpoolFile {
     private let first: SQLiteStatement
     private let reservePath: String
 
+    /// Whether there is room left for removals when the disk is full.
+    private(set) var hasReserve = false
     private(set) var batches = 0
     private(set) var events = 0
     private(set) var bytes = 0
@@ -293,7 +295,8 @@ final class SpoolFile {
     /// Gives the room of an empty file back to the disk.
     func shrink() {
         var status = stat()
-        guard batches == 0, stat(path, &status) == 0, Int(status.st_size) > Self.keptBytes else { return }
+        guard batches == 0, stat(path, &status) == 0 else { return }
+        guard Int(status.st_size) > Self.keptBytes || !hasReserve else { return }
         try? database.execute("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")
     }
 
@@ -308,15 +311,25 @@ final class SpoolFile {
     // MARK: The reserve
 
     /// Takes room on the disk that `freeReserve` gives back when it is needed most.
+    ///
+    /// While there is none, batches are not taken: they would fill the room that removals need.
     func makeReserve() {
         let descriptor = Glibc.open(reservePath, O_CREAT | O_WRONLY | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { return }
-        if posix_fallocate(descriptor, 0, off_t(Self.reserveBytes)) != 0 { unlink(reservePath) }
+        hasReserve = posix_fallocate(descriptor, 0, off_t(Self.reserveBytes)) == 0
+        if !hasReserve { unlink(reservePath) }
         close(descriptor)
     }
 
+    /// Gives the reserve up, and empties the write-ahead log with its room.
+    ///
     /// - Returns: Whether there was a reserve.
-    func freeReserve() -> Bool { unlink(reservePath) == 0 }
+    func freeReserve() -> Bool {
+        hasReserve = false
+        guard unlink(reservePath) == 0 else { return false }
+        try? database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return true
+    }
 }
 
 extension StoreError {

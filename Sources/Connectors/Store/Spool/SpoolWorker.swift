@@ -6,7 +6,9 @@ import Synchronization
 /// The spool's thread: opens the file, does what the shards asked in groups, and keeps the public state.
 final class SpoolWorker {
     /// Bytes appended in one transaction, more or less.
-    static let groupBytes = 16 << 20
+    ///
+    /// Less than the reserve, which has to hold what of the log a full disk kept out of the file.
+    static let groupBytes = 4 << 20
     /// Wait before removals that failed are tried again.
     static let retryAfter: Duration = .seconds(1)
 
@@ -26,6 +28,7 @@ final class SpoolWorker {
     /// Removals that the disk did not take, by lane.
     private var unremoved: [(lane: Int, keys: [Int64])] = []
     private var isRetryDue = false
+    private var nextReserve = MonotonicInstant(nanoseconds: 0)
     private var isRefusing = false
     private var troubleLine = SpacedLine(interval: .seconds(10))
 
@@ -149,7 +152,9 @@ final class SpoolWorker {
     ) throws(StoreError) {
         switch order {
         case .append(let lane, let record):
-            if file.hasRoom(for: record.bytes.count, record.weight) {
+            if !hasReserve(file) {
+                refusals[record.key] = .disk("the disk is full; nothing is taken before there is room again")
+            } else if file.hasRoom(for: record.bytes.count, record.weight) {
                 try file.append(record, lane: lane)
             } else {
                 refusals[record.key] = .full
@@ -157,6 +162,15 @@ final class SpoolWorker {
         case .remove(_, let keys): for key in keys { try file.remove(key) }
         case .open, .load: break
         }
+    }
+
+    /// Whether there is room for removals; where there was none, it is looked for again once in a while.
+    private func hasReserve(_ file: SpoolFile) -> Bool {
+        if !file.hasReserve, loop.now >= nextReserve {
+            nextReserve = loop.now + Self.retryAfter
+            file.makeReserve()
+        }
+        return file.hasReserve
     }
 
     private func done(_ order: SpoolOrder, _ refusals: [Int64: SpoolRefusal], _ file: SpoolFile) {
