@@ -176,6 +176,8 @@ extension GroupCommit {
     private func endSpilling() {
         backlog.isSpilling = false
         if !gathering.isEmpty { spoolOnly(takeGathering()) }
+        // A database that is only slow comes and goes; that is said at its beginning, once in a while.
+        guard backlog.batches > 0 else { return }
         logger.info(
             "the database takes rows again; those in the spool follow",
             metadata: ["batches": "\(backlog.batches)", "events": "\(backlog.events)"])
