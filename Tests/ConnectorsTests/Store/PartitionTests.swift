@@ -2,7 +2,6 @@ import CallEngine
 import Foundation
 import Protocols
 import Reactor
-import Synchronization
 import Testing
 
 @testable import Connectors
@@ -163,8 +162,8 @@ struct PartitionTests {
         var upkeep = PostgresUpkeep(connection: try connection(bench), retentionDays: 30)
         upkeep.detachTimeoutMilliseconds = 1_500
         let running = HandedOver(upkeep)
-        let result = Mutex<UpkeepReport?>(nil)
-        let done = Mutex(false)
+        let result = Locked<UpkeepReport?>(nil)
+        let done = Locked(false)
         let started = BackgroundThread.run {
             let report = running.value.run()
             result.withLock { $0 = report }

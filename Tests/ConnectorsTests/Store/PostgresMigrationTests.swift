@@ -1,7 +1,7 @@
 import CallEngine
 import Foundation
 import Protocols
-import Synchronization
+import Reactor
 import Testing
 
 @testable import Connectors
@@ -142,7 +142,7 @@ struct PostgresMigrationTests {
         else {
             return
         }
-        let results = Mutex<[Result<PostgresConnection, StoreError>]>([])
+        let results = Locked<[Result<PostgresConnection, StoreError>]>([])
         let daemons = 50
         for number in 1...UInt64(daemons) {
             let started = BackgroundThread.run {

@@ -2,7 +2,6 @@ import CallEngine
 import Foundation
 import Protocols
 import Reactor
-import Synchronization
 import Testing
 
 @testable import Connectors
@@ -360,7 +359,7 @@ struct PostgresStoreTests {
         bench.start()
         let cluster = try PostgresCluster.shared()
         let database = bench.database
-        let isOver = Mutex(false)
+        let isOver = Locked(false)
         let started = BackgroundThread.run {
             _ = try? cluster.execute(
                 "BEGIN; LOCK TABLE call_events; SELECT pg_sleep(1.5); COMMIT", database: database)

@@ -2,7 +2,6 @@ import CallEngine
 import Foundation
 import Protocols
 import Reactor
-import Synchronization
 import Testing
 
 @testable import Connectors
@@ -34,7 +33,7 @@ struct SQLiteBackupTests {
             bench.settle()
             let before = bench.metrics[.storeEventsWritten]
             let (source, target) = ("\(folder)/s.db", "\(folder)/copy.db")
-            let result = Mutex<Result<Int, SQLiteBackup.Failure>?>(nil)
+            let result = Locked<Result<Int, SQLiteBackup.Failure>?>(nil)
             let started = BackgroundThread.run {
                 var steps = 0
                 do throws(SQLiteBackup.Failure) {

@@ -1,5 +1,5 @@
 import Foundation
-import Synchronization
+import Reactor
 
 @testable import Connectors
 
@@ -48,9 +48,9 @@ final class CuttingProxy: Sendable {
     let port: UInt16
     private let target: UInt16
     private let listener: Int32
-    private let armed = Mutex<(cut: Cut?, times: Int)>((nil, 0))
-    private let cuts = Mutex(0)
-    private let isClosed = Mutex(false)
+    private let armed = Locked<(cut: Cut?, times: Int)>((nil, 0))
+    private let cuts = Locked(0)
+    private let isClosed = Locked(false)
 
     init(to target: UInt16) throws {
         self.target = target

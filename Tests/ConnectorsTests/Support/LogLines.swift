@@ -1,9 +1,9 @@
 import Logging
-import Synchronization
+import Reactor
 
 /// Collects log lines, for tests that read what an operator would.
 final class LogLines: Sendable {
-    private let kept = Mutex<[String]>([])
+    private let kept = Locked<[String]>([])
 
     /// Every line so far: level, message, sorted details.
     var lines: [String] { kept.withLock { $0 } }

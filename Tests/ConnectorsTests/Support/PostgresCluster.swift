@@ -1,4 +1,5 @@
 import Foundation
+import Reactor
 import Synchronization
 
 /// A private PostgreSQL cluster of the tests: made by `initdb` in a temporary folder, run as an unprivileged
@@ -24,7 +25,7 @@ final class PostgresCluster: Sendable {
     /// Whether a server can be started here.
     static var isInstalled: Bool { binaryFolder != nil }
 
-    private static let sharedCluster = Mutex<PostgresCluster?>(nil)
+    private static let sharedCluster = Locked<PostgresCluster?>(nil)
     private static let databaseNumber = Atomic<Int>(0)
 
     /// The one that all suites share; each test takes a database of its own.

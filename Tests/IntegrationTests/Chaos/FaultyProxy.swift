@@ -1,5 +1,5 @@
 import Foundation
-import Synchronization
+import Reactor
 
 /// A TCP proxy between the daemon and its database that misbehaves when told to.
 ///
@@ -18,7 +18,7 @@ final class FaultyProxy: Sendable {
     private final class Link: Sendable {
         let client: Int32
         let server: Int32
-        private let openDirections = Mutex(2)
+        private let openDirections = Locked(2)
 
         init(client: Int32, server: Int32) {
             self.client = client
@@ -55,7 +55,7 @@ final class FaultyProxy: Sendable {
     let port: UInt16
     private let target: UInt16
     private let listener: Int32
-    private let state = Mutex(State())
+    private let state = Locked(State())
 
     struct Failure: Error {}
 

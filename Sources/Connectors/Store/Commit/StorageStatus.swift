@@ -1,5 +1,5 @@
 package import Protocols
-import Synchronization
+import Reactor
 
 /// How far the database is behind what was received, of all shards; written by them, read by whoever answers.
 package final class StorageStatus: Sendable {
@@ -19,9 +19,9 @@ package final class StorageStatus: Sendable {
     /// A row younger than this is on its usual way.
     package static let tellsAfter: Duration = .seconds(1)
 
-    private let lanes: Mutex<[Lane]>
+    private let lanes: Locked<[Lane]>
 
-    package init(lanes count: Int) { lanes = Mutex(Array(repeating: Lane(), count: count)) }
+    package init(lanes count: Int) { lanes = Locked(Array(repeating: Lane(), count: count)) }
 
     package func set(_ lane: Int, _ status: Lane) {
         lanes.withLock { if $0.indices.contains(lane) { $0[lane] = status } }

@@ -78,7 +78,7 @@ final class SpoolShared: Sendable {
     static let mailboxCapacity = 65_536
 
     let orders = Mailbox<SpoolOrder>(capacity: SpoolShared.mailboxCapacity)
-    let status = Mutex(SpoolStatus())
+    let status = Locked(SpoolStatus())
     /// The last key given to a batch; set when the file is opened.
     let lastKey = Atomic<Int64>(0)
 }
