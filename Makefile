@@ -14,10 +14,10 @@ SOURCES := Sources Tests Fuzzing/FuzzTargets Fuzzing/Entry Benchmarks/Sources Be
 sanitizer = $(if $(filter undefined,$(SANITIZE)),-Xcc -fsanitize=undefined -Xcc -fsanitize-trap=undefined,--sanitize=$(SANITIZE))
 test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(PORTABLE),-Xcc -DCSCAN_PORTABLE --scratch-path .build-portable) $(if $(SANITIZE),$(sanitizer) --scratch-path .build-$(SANITIZE))
 
-.PHONY: help setup build release test conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run chaos bench bench-path bench-store bench-reactor bench-peers bench-check clean version
+.PHONY: help setup build release test conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-path bench-store bench-reactor bench-peers bench-check clean version
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what is missing from Debian's packages and check the Swift toolchain
 	@Scripts/setup
@@ -65,6 +65,9 @@ format: ## Format all sources in place
 
 run: release ## Run the daemon with a simulated PBX and a fake Bitrix24 on SQLite (ARI_URL set: with your PBX)
 	@Scripts/run
+
+fake-bitrix24: release ## Run the fake Bitrix24 alone (CRM_PORT, 18090): page, ledger at /effects, clicks at /click?user=&number=
+	$(BINARY) simulate --no-pbx --crm-port $(or $(CRM_PORT),18090) $(if $(EVENTS_URL),--crm-events $(EVENTS_URL))
 
 bench: release bench-store ## Measure the figures of PERFORMANCE.md (needs PostgreSQL's programs; SCENARIO="name …" for some loads, a few minutes)
 	swift run -c release --package-path Benchmarks callflow-load $(SCENARIO)

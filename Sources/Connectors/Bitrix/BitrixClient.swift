@@ -67,7 +67,7 @@ package final class BitrixClient {
     /// How the link stands.
     package var state: CRMState { outbox.state }
     /// Steps waiting or under way.
-    package var pendingSteps: Int { outbox.waitingSteps + outbox.underWay }
+    package var pendingSteps: Int { outbox.waitingSteps + outbox.commandsUnderWay }
     /// Calls held: registered and not ended, or with a step still to be done.
     package var callCount: Int { outbox.callCount }
 
@@ -141,12 +141,13 @@ package final class BitrixClient {
     private func send(_ departure: BitrixOutbox.Departure) {
         metrics.add(.crmRequests)
         let request = HTTPClientRequest(
-            method: "POST", target: configuration.webhook.target(of: departure.command.method),
+            method: "POST", target: configuration.webhook.target(of: departure.method),
             fields: [
                 ("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json"),
                 ("User-Agent", "callflow-fast"),
             ],
-            body: departure.command.formBody, timeout: configuration.requestTimeout)
+            body: departure.formBody,
+            timeout: departure.isBatch ? configuration.batchTimeout : configuration.requestTimeout)
         http.send(request) { [weak self] result in
             self?.replied(to: departure, result)
         }
@@ -156,17 +157,31 @@ package final class BitrixClient {
         to departure: BitrixOutbox.Departure, _ result: Result<HTTPClientResponse, HTTPClientError>
     ) {
         guard !isStopped else { return }
-        let reply: BitrixReply =
+        let answer: BitrixAnswer =
             switch result {
-            case .success(let response): decoder.decode(status: response.status, body: response.body)
+            case .success(let response):
+                decoder.decode(departure, status: response.status, body: response.body)
             case .failure(let error):
-                .noAnswer(mayHaveRun: error.delivery == .outcomeUnknown, reason: error.description)
+                .whole(.noAnswer(mayHaveRun: error.delivery == .outcomeUnknown, reason: error.description))
             }
-        if case .success = reply {} else { metrics.add(.crmErrors) }
+        count(answer)
         var effects: [BitrixOutbox.Effect] = []
-        outbox.replied(to: departure, reply, at: now, effects: &effects)
+        outbox.replied(to: departure, answer, at: now, effects: &effects)
         run(effects)
         pump()
+    }
+
+    private func count(_ answer: BitrixAnswer) {
+        let failed =
+            switch answer {
+            case .whole(.success): 0
+            case .whole: 1
+            case .parts(let replies):
+                replies.count { reply in
+                    if case .success? = reply { false } else { true }
+                }
+            }
+        if failed > 0 { metrics.add(.crmErrors, failed) }
     }
 
     /// Sets the timer to when the outbox wants to be asked again.
@@ -223,6 +238,14 @@ package final class BitrixClient {
                 metrics.add(.crmDropped)
                 log(.error, "Bitrix24: \(step.rawValue) given up", callID, details: ["reason": "\(reason)"])
             case .state(let state): stateChanged(to: state)
+            case .circuit(let state): circuitChanged(to: state)
+            case .statistics(let isReadable):
+                log(
+                    isReadable ? .info : .notice,
+                    isReadable
+                        ? "Bitrix24: statistics can be read; ended calls are registered and finished in one request"
+                        : "Bitrix24: statistics cannot be read; ended calls are registered first and finished after"
+                )
             }
         }
     }
@@ -236,6 +259,19 @@ package final class BitrixClient {
             log(
                 .error, "Bitrix24: the link fails",
                 details: ["portal": "\(configuration.webhook)", "reason": "\(reason)"])
+        }
+    }
+
+    private func circuitChanged(to state: CircuitBreaker.State) {
+        link.circuit = state
+        metrics.set(.crmCircuit, state == .closed ? 0 : state == .halfOpen ? 1 : 2)
+        switch state {
+        case .closed: log(.notice, "Bitrix24: requests go out again")
+        case .open(let until):
+            log(
+                .warning, "Bitrix24: no requests for a while; steps wait",
+                details: ["for": "\(max(0, (until - now).milliseconds)) ms", "steps": "\(pendingSteps)"])
+        case .halfOpen: break
         }
     }
 

@@ -46,6 +46,14 @@ package struct BitrixConfiguration: Sendable, Hashable, CustomStringConvertible 
     ///
     /// Below the portal's own 60 s.
     package var requestTimeout: Duration = .seconds(30)
+    /// The same of a `batch`; a little below the portal's own 60 s.
+    package var batchTimeout: Duration = .seconds(55)
+    /// When the portal has surely cut off a request of which nothing was heard, counted from its sending.
+    package var outcomeSettles: Duration = .seconds(65)
+    /// Running time in ten minutes at which the portal blocks a method, in seconds, until it tells another.
+    package var operatingLimit = 420.0
+    /// So many failures in a row open the circuit.
+    package var failuresThatOpenTheCircuit = 5
     /// How often and when a failed step is repeated.
     package var retry = RetryPolicy()
 

@@ -22,6 +22,7 @@ package enum CRMState: Sendable, Hashable, CustomStringConvertible {
 /// The state of the CRM link where any thread may read it; written by the client's loop.
 package final class CRMLink: Sendable {
     private let stored: Locked<CRMState>
+    private let storedCircuit = Locked<CircuitBreaker.State>(.closed)
 
     /// A link that stands so.
     package init(_ state: CRMState = .off) {
@@ -32,5 +33,11 @@ package final class CRMLink: Sendable {
     package var state: CRMState {
         get { stored.withLock { $0 } }
         set { stored.withLock { $0 = newValue } }
+    }
+
+    /// Where the circuit breaker stands.
+    package var circuit: CircuitBreaker.State {
+        get { storedCircuit.withLock { $0 } }
+        set { storedCircuit.withLock { $0 = newValue } }
     }
 }

@@ -70,6 +70,7 @@ package enum Metric: Int, CaseIterable, Sendable {
     case crmQueued
     case crmDropped
     case crmSkipped
+    case crmCircuit
     // HTTP.
     case httpRequests
     case httpErrors
@@ -181,6 +182,8 @@ package enum Metric: Int, CaseIterable, Sendable {
         case .crmDropped: ("crm_dropped_total", "CRM steps given up.", false)
         case .crmSkipped:
             ("crm_skipped_total", "Calls not told to the CRM: hidden number or internal.", false)
+        case .crmCircuit:
+            ("crm_circuit", "Whether Bitrix24 is asked: 0 yes, 1 one request tries, 2 no.", true)
         case .httpRequests: ("http_requests_total", "HTTP requests answered.", false)
         case .httpErrors: ("http_errors_total", "HTTP requests answered with 4xx or 5xx.", false)
         case .httpConnections: ("http_connections", "HTTP connections open.", true)

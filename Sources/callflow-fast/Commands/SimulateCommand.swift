@@ -2,6 +2,7 @@ import ArgumentParser
 import Connectors
 import Glibc
 import Logging
+import Protocols
 import Reactor
 import Simulator
 
@@ -49,6 +50,8 @@ struct SimulateCommand: AsyncParsableCommand {
     @Option(
         help: "Also play a Bitrix24 portal on this port (webhook http://127.0.0.1:PORT/rest/1/demotoken/).")
     var crmPort: UInt16?
+    @Option(help: "Where the portal sends its events: clicks and wishes to be called back.")
+    var crmEvents: String?
     @Flag(help: "Play no PBX, only the portal.") var noPbx = false
     @Option(help: "debug, info, warning or error.") var logLevel = "info"
 
@@ -58,7 +61,7 @@ struct SimulateCommand: AsyncParsableCommand {
         case mix, ring, talk, waitForReader
         case port, rate, calls, eventsPerSecond, ramp, totalCalls, maximumCalls, seed, replay, pace,
             sentLog, systemName
-        case slowReaderMilliseconds, crmPort, noPbx, logLevel
+        case slowReaderMilliseconds, crmPort, crmEvents, noPbx, logLevel
     }
 
     func run() async throws {
@@ -160,11 +163,19 @@ struct SimulateCommand: AsyncParsableCommand {
         settings.webhooks = [.init(secret: "demotoken")]
         var loopConfiguration = LoopConfiguration()
         loopConfiguration.name = "portal"
+        let events = try crmEvents.map { text in
+            do throws(URLError) {
+                return try URL(text)
+            } catch {
+                throw SettingError(variable: "--crm-events", problem: "\(error)")
+            }
+        }
         let thread = try LoopThread.start(loopConfiguration) { [settings] loop in
             do throws(ReactorError) {
                 let portal = FakeBitrixPortal(settings: settings)
                 let server = FakeBitrixServer(loop: loop, portal: portal)
                 let bound = try server.listen(on: .loopback(port: port), logger: logger, metrics: Metrics())
+                if let events { server.sendEvents(to: events) }
                 loop.context = server
                 logger.info("fake Bitrix24", metadata: ["page": "http://\(bound)/"])
             } catch {

@@ -190,7 +190,10 @@ extension WebNode: APIEnvironment {
         switch plan.crmLink.state {
         case .off: LinkStatus(name: "Bitrix24", state: .off, text: "BITRIX_WEBHOOK_URL is not set")
         case .ok: LinkStatus(name: "Bitrix24", state: .ok, text: "calls are registered")
-        case .failing(let reason): LinkStatus(name: "Bitrix24", state: .error, text: reason)
+        case .failing(let reason):
+            LinkStatus(
+                name: "Bitrix24", state: .error,
+                text: plan.crmLink.circuit == .closed ? reason : "\(reason); calls wait")
         }
     }
 

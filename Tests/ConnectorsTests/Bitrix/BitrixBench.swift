@@ -39,6 +39,7 @@ final class BitrixBench {
         var configuration = BitrixConfiguration(webhook: try BitrixWebhook(url))
         configuration.requestsPerSecond = 100_000
         configuration.requestBurst = 100_000
+        configuration.outcomeSettles = .milliseconds(50)
         configuration.retry.firstDelay = .milliseconds(10)
         configuration.retry.maximumDelay = .milliseconds(100)
         configure(&configuration)

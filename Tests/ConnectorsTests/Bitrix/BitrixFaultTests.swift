@@ -207,7 +207,7 @@ struct BitrixTruthTests {
         let bench = try BitrixBench(mode, users: Self.users)
         bench.play(truth.map(\.0))
         judge(bench, truth, seed: 500)
-        #expect(bench.clientMetrics[.crmRequests] == 1000)
+        #expect(bench.clientMetrics[.crmRequests] < 1000, "ended calls travel together")
         #expect(bench.refusals.isEmpty)
     }
 
@@ -220,12 +220,12 @@ struct BitrixTruthTests {
             $0.retry.maximumAttempts = 40
         }
         bench.portal.portal.faults = [
-            PortalFaultRule(.cutBeforeEffect, percent: 4), PortalFaultRule(.cutAfterEffect, percent: 4),
-            PortalFaultRule(.page(status: 502), percent: 4),
-            PortalFaultRule(.pageAfterEffect(status: 500), percent: 4),
-            PortalFaultRule(.queryLimit, percent: 2), PortalFaultRule(.operationTimeLimit, percent: 2),
-            PortalFaultRule(.delayAfterEffect(.milliseconds(600)), percent: 1),
-            PortalFaultRule(.body(""), percent: 2),
+            PortalFaultRule(.cutBeforeEffect, percent: 9), PortalFaultRule(.cutAfterEffect, percent: 9),
+            PortalFaultRule(.page(status: 502), percent: 9),
+            PortalFaultRule(.pageAfterEffect(status: 500), percent: 9),
+            PortalFaultRule(.queryLimit, percent: 5), PortalFaultRule(.operationTimeLimit, percent: 5),
+            PortalFaultRule(.delayAfterEffect(.milliseconds(600)), percent: 3),
+            PortalFaultRule(.body(""), percent: 5),
         ]
         bench.play(truth.map(\.0))
         judge(bench, truth, seed: seed)

@@ -144,8 +144,13 @@ struct BitrixOutboxOrderTests {
         let driver = try OutboxDriver { $0.maximumConnections = 100 }
         for index in 0..<40 { driver.submit(.register(BitrixFixtures.call("c\(index)"))) }
         var sent: [String] = []
-        while let departure = driver.next() { sent.append(departure.callID) }
+        var requests = 0
+        while let departure = driver.next() {
+            sent.append(contentsOf: departure.parts.map(\.callID))
+            requests += 1
+        }
         #expect(sent == (0..<40).map { "c\($0)" })
+        #expect(requests < 40, "one by one while there is room, together when it becomes less")
     }
 
     @Test func finishOfAnEarlierRunRegistersAgainWhileThePortalRecognisesIt() throws {
@@ -210,19 +215,15 @@ struct BitrixOutboxRetryTests {
         #expect(driver.next() == nil, "not at once")
         try driver.wait()
         let again = try #require(driver.next())
-        #expect(again == register)
+        #expect(again.command == register.command)
         driver.reply(again, OutboxDriver.registered())
         #expect(driver.outbox.state == .ok)
     }
 
     @Test(arguments: [
         OutboxDriver.refusal(400, "ERROR_CORE", "Unsupported phone number format"),
-        OutboxDriver.refusal(400, "", "Unknown TYPE"), OutboxDriver.refusal(401, "INVALID_CREDENTIALS"),
-        OutboxDriver.refusal(403, "WRONG_AUTH_TYPE"), OutboxDriver.refusal(404, "ERROR_METHOD_NOT_FOUND"),
-        OutboxDriver.refusal(401, "insufficient_scope"), OutboxDriver.refusal(401, "OVERLOAD_LIMIT"),
-        OutboxDriver.refusal(503, "OVERLOAD_LIMIT"), OutboxDriver.refusal(500, "PORTAL_DELETED"),
+        OutboxDriver.refusal(400, "", "Unknown TYPE"),
         OutboxDriver.refusal(400, "INVALID_ARGUMENT", "CALL_ID must be a string"),
-        OutboxDriver.refusal(403, ""),
     ])
     func lastingTroubleIsNot(reply: BitrixReply) throws {
         let (driver, register) = try registering()
@@ -236,6 +237,31 @@ struct BitrixOutboxRetryTests {
             ])
         #expect(driver.next() == nil)
         #expect(driver.outbox.callCount == 0)
+    }
+
+    @Test(arguments: [
+        OutboxDriver.refusal(401, "INVALID_CREDENTIALS"), OutboxDriver.refusal(403, "WRONG_AUTH_TYPE"),
+        OutboxDriver.refusal(404, "ERROR_METHOD_NOT_FOUND"), OutboxDriver.refusal(401, "insufficient_scope"),
+        OutboxDriver.refusal(401, "OVERLOAD_LIMIT"), OutboxDriver.refusal(503, "OVERLOAD_LIMIT"),
+        OutboxDriver.refusal(500, "PORTAL_DELETED"), OutboxDriver.refusal(403, ""),
+    ])
+    func troubleThatAPersonMendsLosesNothing(reply: BitrixReply) throws {
+        let (driver, register) = try registering()
+        driver.reply(register, reply)
+        guard case .failing = driver.outbox.state, case .open = driver.outbox.circuit else {
+            Issue.record("\(driver.outbox.state), \(driver.outbox.circuit)")
+            return
+        }
+        driver.submit(.register(BitrixFixtures.call("c2")))
+        #expect(driver.next() == nil, "nothing goes out before the next trial")
+        try driver.wait()
+        let trial = try #require(driver.next())
+        #expect(driver.next() == nil, "one at a time")
+        driver.reply(trial, OutboxDriver.registered())
+        #expect(driver.outbox.state == .ok)
+        #expect(driver.outbox.circuit == .closed)
+        if driver.outbox.waitingSteps > 0 { try driver.wait() }
+        #expect(driver.next() != nil, "the other one follows")
     }
 
     @Test func registerGivenUpTakesAWaitingFinishAlong() throws {
@@ -257,6 +283,11 @@ struct BitrixOutboxRetryTests {
             driver.reply(departure, .noAnswer(mayHaveRun: false, reason: "refused"))
             guard case .retrying(_, _, _, let delay)? = driver.effects.last else { break }
             delays.append(delay)
+            // Meanwhile the portal does what others ask: the fault is this step's own.
+            driver.now += .milliseconds(1)
+            driver.submit(.register(BitrixFixtures.call("other-\(attempts)")))
+            let other = try #require(driver.next())
+            driver.reply(other, OutboxDriver.registered())
             try driver.wait()
             departure = try #require(driver.next())
             attempts += 1
@@ -271,6 +302,18 @@ struct BitrixOutboxRetryTests {
             Issue.record("\(driver.effects)")
             return
         }
+    }
+
+    @Test func aPortalThatAnswersNobodyIsWaitedFor() throws {
+        var (driver, departure) = try registering()
+        for _ in 0..<100 {
+            driver.reply(departure, .noAnswer(mayHaveRun: true, reason: "time-out"))
+            try driver.wait()
+            departure = try #require(driver.next())
+        }
+        driver.reply(departure, OutboxDriver.registered())
+        #expect(driver.outbox.callCount == 1)
+        #expect(!driver.effects.contains { if case .dropped = $0 { true } else { false } })
     }
 
     @Test func jitterSpreadsCallsThatFailedTogether() throws {
@@ -354,17 +397,14 @@ struct BitrixOutboxLimitTests {
         var last = driver.now
         var sent = 0
         while sent < 300 {
-            while driver.next() != nil {
+            while let departure = driver.next() {
                 portalLevel = max(0, portalLevel - (driver.now - last) / .seconds(1) * 2) + 1
                 last = driver.now
                 #expect(portalLevel <= 50)
-                sent += 1
+                sent += departure.parts.count
             }
             if sent < 300 { try driver.wait() }
         }
-        // 300 requests less the burst of 45 at two a second.
-        let taken = (driver.now - .seconds(1000)) / .seconds(1)
-        #expect(taken > 127 && taken < 128.5, "\(taken) s")
     }
 
     @Test func fullBucketStopsEverything() throws {
@@ -435,9 +475,10 @@ struct BitrixOutboxLimitTests {
 
     @Test func configurationErrorIsSaidOnceAndGoesAway() throws {
         let driver = try OutboxDriver()
-        for id in ["a", "b"] {
-            driver.submit(.register(BitrixFixtures.call(id)))
+        for id in ["a", "b"] { driver.submit(.register(BitrixFixtures.call(id))) }
+        for _ in 0..<3 {
             driver.reply(try #require(driver.next()), OutboxDriver.refusal(401, "INVALID_CREDENTIALS"))
+            try driver.wait()
         }
         let states = driver.effects.compactMap { effect -> CRMState? in
             if case .state(let state) = effect { state } else { nil }
@@ -448,7 +489,6 @@ struct BitrixOutboxLimitTests {
             return
         }
         #expect(reason.contains("BITRIX_WEBHOOK_URL"))
-        driver.submit(.register(BitrixFixtures.call("c")))
         driver.reply(try #require(driver.next()), OutboxDriver.registered())
         #expect(driver.outbox.state == .ok)
         #expect(driver.effects.contains(.state(.ok)))

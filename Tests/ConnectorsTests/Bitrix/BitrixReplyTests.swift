@@ -19,7 +19,8 @@ struct BitrixReplyTests {
             decode(200, body)
                 == .success(
                     BitrixSuccess(
-                        callID: "externalCall.3f0a.1790000000", operatingResetsAfter: .seconds(599.5))))
+                        callID: "externalCall.3f0a.1790000000", operatingResetsAfter: .seconds(599.5),
+                        operating: 0.31)))
     }
 
     @Test func idsMayBeNumbersAndMapsLists() {

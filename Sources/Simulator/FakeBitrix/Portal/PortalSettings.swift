@@ -84,9 +84,23 @@ package struct PortalSettings: Sendable {
     }
 
     package var host = "portal.example"
+    /// Where the portal is reached, without a slash at the end; for upload addresses and events.
+    ///
+    /// A server that listens puts its own address here.
+    package var baseURL = PortalSettings.defaultBaseURL
+    package static let defaultBaseURL = "https://portal.example"
     package var webhooks: [Webhook]
     /// OAuth access tokens; what is sent as `auth`.
     package var accessTokens: [String: Webhook] = [:]
+    /// What an application proves itself with when it renews its tokens.
+    package var clientID = "local.fake"
+    package var clientSecret = "fakeclientsecret"
+    /// Sent with each event; the handler's only proof of origin.
+    package var applicationToken = "fakeapplicationtoken"
+    /// The line that calls begun in the portal go out by.
+    package var outgoingLine: String?
+    /// Whether the webhook's user may read the statistics.
+    package var statisticsReadable = true
     package var authPolicy = AuthPolicy.webhookAllowed
     package var errorCodeStyle = ErrorCodeStyle.errorCore
     package var crmMode = CRMMode.leads

@@ -23,6 +23,7 @@ extension FakeBitrixPortal {
         var nexts = PHPArray()
         var times = PHPArray()
         for (position, entry) in commands.entries.enumerated() {
+            if let batchDiesAfter, position >= batchDiesAfter { break }
             // A command that is no text vanishes without a trace.
             guard case .string(let command) = entry.value else { continue }
             let state: [String: PHPValue] = [
@@ -41,6 +42,7 @@ extension FakeBitrixPortal {
                         text: "Method is not allowed for batch usage")
                 }
                 requestCounts[method, default: 0] += 1
+                if let refusal = refusalStriking(method) { throw refusal }
                 let outcome = try run(method, arguments, caller: caller, at: now)
                 results[entry.key] = outcome.result
                 if let total = outcome.total { totals[entry.key] = .int(total) }
@@ -56,6 +58,17 @@ extension FakeBitrixPortal {
             "result": .array(results), "result_error": .array(errors), "result_total": .array(totals),
             "result_next": .array(nexts), "result_time": .array(times),
         ])
+    }
+
+    /// Of the faults, those that refuse a named method strike inside a batch too.
+    private mutating func refusalStriking(_ method: String) -> PortalError? {
+        for index in faults.indices where faults[index].method == method {
+            guard case .refusal(let status, let code, let text) = faults[index].fault,
+                faults[index].strikes(method, random: &random)
+            else { continue }
+            return PortalError(status: status, code: code, text: text)
+        }
+        return nil
     }
 
     /// Takes `method?parameters` apart and puts what `$result[…]` refers to in its place.

@@ -6,7 +6,7 @@ import Protocols
 package final class BitrixReplyDecoder {
     private enum Path: Int, CaseIterable {
         case result, callID, leadError, activityError, error, errorCode, errorMessage, errorDescription
-        case timeFinish, operatingReset
+        case timeFinish, timeDuration, operating, operatingReset
 
         var keys: [String] {
             switch self {
@@ -20,6 +20,8 @@ package final class BitrixReplyDecoder {
             case .errorMessage: ["error", "message"]
             case .errorDescription: ["error_description"]
             case .timeFinish: ["time", "finish"]
+            case .timeDuration: ["time", "duration"]
+            case .operating: ["time", "operating"]
             case .operatingReset: ["time", "operating_reset_at"]
             }
         }
@@ -56,7 +58,10 @@ package final class BitrixReplyDecoder {
         return .success(
             BitrixSuccess(
                 callID: text(.callID, in: bytes), warnings: warnings.map(cut),
-                operatingResetsAfter: resetDelay(in: bytes)))
+                operatingResetsAfter: Self.resetDelay(
+                    from: self[.timeFinish].double(in: bytes), to: self[.operatingReset].double(in: bytes)),
+                operating: self[.operating].double(in: bytes),
+                duration: self[.timeDuration].double(in: bytes)))
     }
 
     private subscript(path: Path) -> JSONField { scanner[path.rawValue] }
@@ -71,11 +76,8 @@ package final class BitrixReplyDecoder {
         }
     }
 
-    private func resetDelay(in bytes: RawSpan) -> Duration? {
-        guard let finish = self[.timeFinish].double(in: bytes),
-            let reset = self[.operatingReset].double(in: bytes),
-            reset > finish
-        else { return nil }
+    static func resetDelay(from finish: Double?, to reset: Double?) -> Duration? {
+        guard let finish, let reset, reset > finish else { return nil }
         // Ten minutes is the portal's whole window; anything longer is a mistake of somebody's.
         return .seconds(min(reset - finish, 600))
     }
@@ -89,7 +91,7 @@ package final class BitrixReplyDecoder {
         }
     }
 
-    private func cut(_ text: String) -> String {
+    func cut(_ text: String) -> String {
         guard text.utf8.count > BitrixRefusal.maximumTextBytes else { return text }
         return String(decoding: text.utf8.prefix(BitrixRefusal.maximumTextBytes), as: UTF8.self) + "…"
     }

@@ -5,6 +5,10 @@ import Protocols
 package enum BitrixMethod: String, Sendable, Hashable, CaseIterable {
     case register = "telephony.externalcall.register"
     case finish = "telephony.externalcall.finish"
+    case statistics = "voximplant.statistic.get"
+    case users = "user.get"
+    /// Several commands in one request.
+    case batch = "batch"
 }
 
 /// One REST call: a method and its parameters, in order.
@@ -83,6 +87,31 @@ extension BitrixCommand {
         if let reason = ending.failedReason { command.add("FAILED_REASON", reason) }
         command.add("ADD_TO_CHAT", configuration.addsToChat ? "1" : "0")
         return command
+    }
+
+    /// `voximplant.statistic.get` for one call: whether it was finished, in which case the answer has its row.
+    package static func lookup(_ call: CRMCall, configuration: BitrixConfiguration) -> BitrixCommand {
+        var command = BitrixCommand(method: .statistics, parameters: [])
+        command.add(
+            "FILTER[EXTERNAL_CALL_ID]", externalCallID(of: call, configuration: configuration))
+        return command
+    }
+
+    /// `voximplant.statistic.get` for nothing: tells only whether the statistics may be read.
+    package static let statisticsProbe = BitrixCommand(
+        method: .statistics, parameters: [Parameter(name: "FILTER[ID]", value: "0")])
+
+    /// `user.get`, one page of the active employees.
+    ///
+    /// - Parameter start: The first row of the page; the portal's pages have 50.
+    package static func users(start: Int) -> BitrixCommand {
+        BitrixCommand(
+            method: .users,
+            parameters: [
+                Parameter(name: "FILTER[ACTIVE]", value: "true"),
+                Parameter(name: "sort", value: "ID"), Parameter(name: "order", value: "ASC"),
+                Parameter(name: "start", value: String(start)),
+            ])
     }
 
     /// `<pbx>-<call id>`: the one handle by which the portal recognises a repeated register.

@@ -26,6 +26,11 @@ package struct RequestPacer: Sendable {
         return true
     }
 
+    /// How full the bucket is, 0 to 1.
+    package func share(at now: Duration) -> Double {
+        max(0, level - seconds(from: levelAt, to: now) * perSecond) / burst
+    }
+
     /// When there is room for one request; never before `now`.
     package func nextRoom(at now: Duration) -> Duration {
         let levelNow = max(0, level - seconds(from: levelAt, to: now) * perSecond)

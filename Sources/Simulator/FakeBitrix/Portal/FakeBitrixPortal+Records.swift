@@ -31,7 +31,7 @@ extension FakeBitrixPortal {
             if uploads.count >= Self.maximumUploads { uploads.removeAll() }
             uploads[token] = (callID, name)
             return .map([
-                "uploadUrl": .string("https://\(settings.host)/rest/upload.json?token=\(token)"),
+                "uploadUrl": .string("\(settings.baseURL)/rest/upload.json?token=\(token)"),
                 "fieldName": .string("file"),
             ])
         }

@@ -13,6 +13,10 @@ package final class FakeBitrixServer: HTTPService {
     private let loop: Loop
     private let clock: () -> Timestamp
     private var server: HTTPServer?
+    private var handler: (client: HTTPClient, target: String)?
+    /// Events that a handler took with status 200, and those that it did not; these are not sent again.
+    package private(set) var eventsDelivered = 0
+    package private(set) var eventsLost = 0
 
     /// Makes a server that does not listen yet.
     ///
@@ -35,6 +39,9 @@ package final class FakeBitrixServer: HTTPService {
         let server = HTTPServer(loop: loop, service: self, limits: limits, logger: logger, metrics: metrics)
         let bound = try server.listen(on: address, tls: tls)
         self.server = server
+        if portal.settings.baseURL == PortalSettings.defaultBaseURL {
+            portal.settings.baseURL = "\(tls == nil ? "http" : "https")://\(bound)"
+        }
         return bound
     }
 
@@ -45,10 +52,53 @@ package final class FakeBitrixServer: HTTPService {
         return "\(isSecure ? "https" : "http")://\(host):\(port)/\(path)"
     }
 
+    /// Names the handler that events go to, an `http` URL on this machine.
+    package func sendEvents(to url: URL) {
+        handler = (
+            HTTPClient(loop: loop, origin: HTTPOrigin(url), tls: nil),
+            url.path + (url.query.map { "?\($0)" } ?? "")
+        )
+    }
+
+    /// An employee clicks a number.
+    ///
+    /// - Parameter times: How often the handler is told; the real portal may repeat a click.
+    /// - Returns: The call's `CALL_ID`; nil when the user cannot call.
+    @discardableResult
+    package func click(userID: Int, number: String, times: Int = 1) -> String? {
+        guard let (event, callID) = portal.click(userID: userID, number: number, at: clock()) else {
+            return nil
+        }
+        for _ in 0..<times { deliver(event) }
+        return callID
+    }
+
+    /// Sends an event once; a failed delivery is not repeated.
+    package func deliver(_ event: PortalEvent) {
+        guard let handler else {
+            eventsLost += 1
+            return
+        }
+        let request = HTTPClientRequest(
+            method: "POST", target: handler.target,
+            fields: [("Content-Type", "application/x-www-form-urlencoded")],
+            body: event.body, timeout: .seconds(5))
+        handler.client.send(request) { [weak self] result in
+            guard let self else { return }
+            if case .success(let response) = result, response.status == 200 {
+                eventsDelivered += 1
+            } else {
+                eventsLost += 1
+            }
+        }
+    }
+
     /// Stops listening and closes the connections.
     package func close() {
         server?.closeAll(drainTimeout: .milliseconds(100))
         server = nil
+        handler?.client.close()
+        handler = nil
     }
 
     package func handle(_ request: HTTPRequest, _ exchange: HTTPExchange) {
@@ -64,8 +114,19 @@ package final class FakeBitrixServer: HTTPService {
             exchange.respond(
                 status: 200, fields: [("Cache-Control", "no-store")], body: body,
                 contentType: "application/json; charset=utf-8")
+        case "/click": click(request, exchange)
         default: answer(request, exchange)
         }
+    }
+
+    /// A click by hand: `/click?user=101&number=%2B79995550101`.
+    private func click(_ request: HTTPRequest, _ exchange: HTTPExchange) {
+        let user = request.query(named: "user").flatMap { Int($0) } ?? 0
+        let callID = click(userID: user, number: request.query(named: "number") ?? "")
+        let text = callID.map { "\($0)\n" } ?? "no such user, or no number\n"
+        exchange.respond(
+            status: callID == nil ? 400 : 200, body: Array(text.utf8),
+            contentType: "text/plain; charset=utf-8")
     }
 
     private func answer(_ request: HTTPRequest, _ exchange: HTTPExchange) {

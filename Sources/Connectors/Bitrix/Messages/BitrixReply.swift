@@ -20,12 +20,24 @@ package struct BitrixSuccess: Sendable, Hashable {
     ///
     /// A difference of two of the portal's own times, so its clock need not agree with ours.
     package var operatingResetsAfter: Duration?
+    /// From `time`: the portal's sum of running time for this method, in seconds.
+    package var operating: Double?
+    /// From `time`: how long it ran, in seconds.
+    package var duration: Double?
+    /// Rows of a list; 0 when the result is none.
+    package var rows = 0
 
     /// All fields; see each.
-    package init(callID: String? = nil, warnings: [String] = [], operatingResetsAfter: Duration? = nil) {
+    package init(
+        callID: String? = nil, warnings: [String] = [], operatingResetsAfter: Duration? = nil,
+        operating: Double? = nil, duration: Double? = nil, rows: Int = 0
+    ) {
         self.callID = callID
         self.warnings = warnings
         self.operatingResetsAfter = operatingResetsAfter
+        self.operating = operating
+        self.duration = duration
+        self.rows = rows
     }
 }
 

@@ -10,6 +10,8 @@ package enum PortalFault: Sendable, Hashable {
     case page(status: Int)
     /// A proxy's page although the method ran.
     case pageAfterEffect(status: Int)
+    /// A batch is cut off after so many commands, and a proxy's page says so.
+    case diesInBatch(after: Int)
     /// An answer of the portal's with this error, and nothing ran.
     case refusal(status: Int, code: String, text: String)
     /// Status 200 with this as body, and nothing ran.
@@ -26,6 +28,8 @@ package enum PortalFault: Sendable, Hashable {
 /// When a fault strikes.
 package struct PortalFaultRule: Sendable {
     /// Method in lower case; nil: any.
+    ///
+    /// A refusal of a named method also strikes the method's commands inside a batch.
     package var method: String?
     package var fault: PortalFault
     /// Requests left alone before the first one struck.

@@ -18,6 +18,10 @@ package struct PortalEffect: Sendable, Hashable {
         case calledBack(number: String)
         case chatNote(callID: String)
         case lineCreated(number: String)
+        /// An employee clicked a number in the portal.
+        case clicked(callID: String, userID: Int)
+        case tokensRenewed
+        case transcriptionAttached(callID: String, messageCount: Int)
         case recordAttached(callID: String, fileID: Int, name: String, byteCount: Int)
     }
 }
@@ -69,6 +73,7 @@ package struct StatisticsRow: Sendable, Hashable {
     package var finishedAt: Timestamp
     /// The file attached to the call.
     package var fileID: Int?
+    package var transcriptID: Int?
 
     /// The portal's own idea of success: nothing but the duration decides.
     package var callStatus: Int { duration > 0 ? 1 : 0 }

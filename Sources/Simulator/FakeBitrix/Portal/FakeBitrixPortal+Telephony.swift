@@ -137,7 +137,7 @@ extension FakeBitrixPortal {
 
     // MARK: - Checks
 
-    private func checkAuthType(_ caller: PortalCaller) throws(PortalError) {
+    func checkAuthType(_ caller: PortalCaller) throws(PortalError) {
         guard settings.authPolicy == .webhookAllowed || !caller.isWebhook else {
             throw PortalError(
                 status: 403, code: "WRONG_AUTH_TYPE",
@@ -214,7 +214,10 @@ extension FakeBitrixPortal {
         let text = (value.text ?? "").split(separator: " ").joined(separator: " ")
         guard !text.isEmpty else { return nil }
         let line = String(text.prefix(50))
-        if lines.insert(line).inserted { note(.lineCreated(number: line), at: now) }
+        if lineRows[line] == nil {
+            lineRows[line] = PortalLine(id: makeID(), number: line, name: line)
+            note(.lineCreated(number: line), at: now)
+        }
         return line
     }
 

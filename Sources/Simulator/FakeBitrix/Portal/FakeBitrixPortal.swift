@@ -20,8 +20,8 @@ package struct FakeBitrixPortal: Sendable {
     package internal(set) var directory: CRMDirectory
     /// Cards on users' screens: call ids by user id.
     package internal(set) var cards: [Int: Set<String>] = [:]
-    /// Lines by number.
-    package internal(set) var lines: Set<String> = []
+    /// Lines by number; what the methods of lines and the lines named by calls have made.
+    package internal(set) var lineRows: [String: PortalLine] = [:]
     /// Everything that happened.
     package internal(set) var effects: BoundedLog<PortalEffect>
     /// Every refused request.
@@ -40,8 +40,13 @@ package struct FakeBitrixPortal: Sendable {
     var activeOrder: [String] = []
     var statisticsOrder: [String] = []
     var uploads: [String: (callID: String, name: String)] = [:]
+    /// When access tokens expire, in microseconds since 1970; a token without an entry does not.
+    var tokenExpiry: [String: Int64] = [:]
+    var refreshTokens: [String: PortalSettings.Webhook] = [:]
     var buckets: [String: IntensityBucket] = [:]
     var operating: [String: OperatingTime] = [:]
+    /// The present batch is cut off after so many commands.
+    var batchDiesAfter: Int?
     var nextID = 500
     var random: PortalRandom
 
@@ -70,6 +75,7 @@ package struct FakeBitrixPortal: Sendable {
         }
         let parameters = PortalParameters.read(request)
         let segments = request.path.split(separator: "/").map(String.init)
+        if segments == ["oauth", "token"] { return refreshToken(request, at: now) }
         guard segments.first == "rest", segments.count == 2 || segments.count == 4 else {
             return .plain(status: 404, "Not found")
         }
@@ -83,6 +89,9 @@ package struct FakeBitrixPortal: Sendable {
         case .delayAfterEffect(let delay)?: delivery = .after(delay)
         case .cutAfterEffect?: delivery = .cut
         case .pageAfterEffect(let status)?: page = status
+        case .diesInBatch(let commands)?:
+            batchDiesAfter = commands
+            page = 502
         case .cutBeforeEffect?: return PortalReply(status: 0, body: [], delivery: .cut)
         case .page(let status)?: return .page(status: status)
         case .body(let text)?: return PortalReply(status: 200, body: Array(text.utf8))
@@ -100,6 +109,7 @@ package struct FakeBitrixPortal: Sendable {
         } catch {
             reply = refuse(error, method: method, at: now)
         }
+        batchDiesAfter = nil
         if let page { reply = .page(status: page) }
         reply.delivery = delivery
         return reply
@@ -113,7 +123,7 @@ package struct FakeBitrixPortal: Sendable {
         else {
             throw PortalError(status: 503, code: "QUERY_LIMIT_EXCEEDED", text: "Too many requests")
         }
-        let caller = try authorize(segments, parameters)
+        let caller = try authorize(segments, parameters, at: now)
         var envelope: PHPArray
         let outcome: MethodOutcome
         if method == "batch" {
@@ -165,6 +175,14 @@ package struct FakeBitrixPortal: Sendable {
         case "telephony.externalcall.searchcrmentities":
             return MethodOutcome(try searchEntities(parameters))
         case "user.get": return users(parameters)
+        case "voximplant.statistic.get": return try statistics(parameters)
+        case "telephony.call.attachtranscription":
+            return MethodOutcome(try attachTranscription(parameters, at: now))
+        case "telephony.externalline.add":
+            return MethodOutcome(try addLine(parameters, caller, at: now))
+        case "telephony.externalline.update": return MethodOutcome(try updateLine(parameters, caller))
+        case "telephony.externalline.get": return MethodOutcome(try allLines(caller))
+        case "telephony.externalline.delete": return MethodOutcome(try deleteLine(parameters, caller))
         default: throw PortalError(status: 404, code: "ERROR_METHOD_NOT_FOUND", text: "Method not found!")
         }
     }
@@ -177,6 +195,12 @@ package struct FakeBitrixPortal: Sendable {
         "telephony.externalcall.hide": "telephony",
         "telephony.externalcall.attachrecord": "telephony",
         "telephony.externalcall.searchcrmentities": "telephony",
+        "telephony.externalline.add": "telephony",
+        "telephony.externalline.update": "telephony",
+        "telephony.externalline.get": "telephony",
+        "telephony.externalline.delete": "telephony",
+        "telephony.call.attachtranscription": "telephony",
+        "voximplant.statistic.get": "telephony",
         "user.get": "user",
     ]
 
@@ -189,7 +213,9 @@ package struct FakeBitrixPortal: Sendable {
         return name
     }
 
-    private func authorize(_ segments: [String], _ parameters: PHPArray) throws(PortalError) -> PortalCaller {
+    private func authorize(
+        _ segments: [String], _ parameters: PHPArray, at now: Timestamp
+    ) throws(PortalError) -> PortalCaller {
         if segments.count == 4 {
             let match = settings.webhooks.first {
                 String($0.userID) == segments[1] && $0.secret == segments[2]
@@ -207,7 +233,7 @@ package struct FakeBitrixPortal: Sendable {
         guard let token = parameters["auth"]?.text, !token.isEmpty else {
             throw PortalError(status: 401, code: "NO_AUTH_FOUND", text: "Wrong authorization data")
         }
-        guard let application = settings.accessTokens[token] else {
+        guard let application = settings.accessTokens[token], !hasExpired(token, at: now) else {
             throw PortalError(
                 status: 401, code: "expired_token", text: "The access token provided has expired.")
         }

@@ -1,0 +1,311 @@
+package import CallEngine
+package import Protocols
+
+/// Decides what is sent to the portal, when, and what its answers mean.
+///
+/// No socket, no clock.
+///
+/// One machine per call; at most one request of a call is under way, so its order holds by construction:
+///
+///     register ──CALL_ID──▶ registered ──call ends──▶ finishing ──done, or given up──▶ closed
+///        ├──refused for good──▶ closed ──call ends──▶ (finish dropped)
+///        └──call ends before it was sent──▶ register and finish in one batch ──▶ closed
+///
+/// A closed call that has ended leaves; only its id is remembered for a while.
+///
+/// A `finish` that comes while `register` is under way waits in the call's entry. Steps that the portal did not
+/// answer are repeated for as long as it answers nobody; one that fails while others succeed is given up in the end.
+///
+/// What is sent is chosen in `BitrixOutbox+Sending.swift`, what answers mean is in `BitrixOutbox+Replies.swift`.
+///
+/// `now` is any monotonic clock's time; it must not go back.
+package struct BitrixOutbox {
+    /// Calls that were finished lately; a second finish of one of them is ignored.
+    package static let recentCalls = 16_384
+    /// The portal recognises a repeated register for 30 minutes from the call's start.
+    ///
+    /// A finish whose register an earlier run of this daemon sent can be saved within that time, less some
+    /// room for delays.
+    package static let recognitionWindow: Duration = .seconds(25 * 60)
+
+    /// Calls that are older than this may leave to make room when ``BitrixConfiguration/maximumCalls`` is
+    /// reached: their end was never told.
+    package static let maximumCallAge: Duration = .seconds(24 * 3600)
+    /// The sweep looks at every call, so it runs no more often than this.
+    private static let sweepInterval: Duration = .seconds(60)
+    static let noRegister = "the call could not be registered"
+
+    let configuration: BitrixConfiguration
+    var entries: [String: Entry] = [:]
+    /// Steps until their time.
+    var waiting = DueQueue<Ticket>()
+    /// Steps whose time has come.
+    var live = DueQueue<Ticket>()
+    var ended = DueQueue<Ticket>()
+    var liveReady = 0
+    var endedReady = 0
+    var waitingCount = 0
+    private var lastTicket: UInt64 = 0
+    private var liveRank: Duration = .zero
+
+    var errands: [(number: Int, command: BitrixCommand)] = []
+    private var lastErrand = 0
+
+    var pacer: RequestPacer
+    var breaker: CircuitBreaker
+    var budgets: [BitrixMethod: OperatingBudget] = [:]
+    var statistics = Statistics.unknown
+    var statisticsAskedAgainAt: Duration = .zero
+    var fullBucketAnswers = 0
+    /// When the portal last did what it was asked.
+    var lastSuccess: Duration?
+    /// The most commands in one batch at the portal's present speed.
+    var batchLimit = BitrixCommand.maximumBatchCommands
+    /// Since when ended calls are gathered for the next batch.
+    var gatheringSince: Duration = .zero
+    var liveInARow = 0
+    var endedUnderWay = 0
+
+    private var recent = RecentSet<String>(capacity: BitrixOutbox.recentCalls)
+    private var nextSweep: Duration = .zero
+    private var random: SplitMix64
+    /// How the link stands.
+    package var state = CRMState.ok
+    /// Requests sent and not yet answered.
+    package internal(set) var underWay = 0
+    /// Commands sent and not yet answered.
+    package internal(set) var commandsUnderWay = 0
+
+    /// An empty outbox.
+    ///
+    /// - Parameter seed: For the jitter of repeats.
+    package init(configuration: BitrixConfiguration, seed: UInt64) {
+        self.configuration = configuration
+        pacer = RequestPacer(perSecond: configuration.requestsPerSecond, burst: configuration.requestBurst)
+        breaker = CircuitBreaker(
+            threshold: configuration.failuresThatOpenTheCircuit, firstDelay: configuration.retry.firstDelay,
+            maximumDelay: configuration.retry.maximumDelay)
+        random = SplitMix64(seed: seed)
+    }
+
+    /// Steps waiting to be sent or to be repeated.
+    package var waitingSteps: Int { waitingCount + liveReady + endedReady }
+    /// Calls held.
+    package var callCount: Int { entries.count }
+    /// Where the circuit breaker stands.
+    package var circuit: CircuitBreaker.State { breaker.state }
+
+    // MARK: - What the calls do
+
+    /// Takes an action in.
+    ///
+    /// - Parameters:
+    ///   - wallClock: The time of day, against which a call's start is held.
+    ///   - effects: Appended to, in order.
+    package mutating func submit(
+        _ action: CRMAction, at now: Duration, wallClock: Timestamp, effects: inout [Effect]
+    ) {
+        switch action {
+        case .register(let call): submitRegister(call, at: now, wallClock: wallClock, effects: &effects)
+        case .finish(let call): submitFinish(call, at: now, wallClock: wallClock, effects: &effects)
+        }
+    }
+
+    /// Puts a request that is no call's in line, under the same limits.
+    ///
+    /// It is sent once; its departure bears the number that is returned.
+    package mutating func submitErrand(_ command: BitrixCommand) -> Int {
+        lastErrand += 1
+        errands.append((lastErrand, command))
+        return lastErrand
+    }
+
+    private mutating func submitRegister(
+        _ call: CRMCall, at now: Duration, wallClock: Timestamp, effects: inout [Effect]
+    ) {
+        guard entries[call.callID] == nil, !recent.contains(call.callID) else {
+            effects.append(.ignored(callID: call.callID, step: .register, reason: "given before"))
+            return
+        }
+        switch BitrixCallFacts.reading(call, configuration: configuration) {
+        case .skip(let reason): effects.append(.skipped(callID: call.callID, reason: reason))
+        case .call(let facts):
+            insert(
+                Entry(call: call, facts: facts), step: .register, at: now, wallClock: wallClock,
+                effects: &effects)
+        }
+    }
+
+    private mutating func submitFinish(
+        _ call: CRMCall, at now: Duration, wallClock: Timestamp, effects: inout [Effect]
+    ) {
+        let callID = call.callID
+        guard var entry = entries[callID] else {
+            finishUnknown(call, at: now, wallClock: wallClock, effects: &effects)
+            return
+        }
+        guard entry.ended == nil else {
+            effects.append(.ignored(callID: callID, step: .finish, reason: "given before"))
+            return
+        }
+        entry.ended = call
+        switch entry.stage {
+        case .register:
+            // Nothing was sent yet, so what is known now, at the end, is what the portal is told.
+            if entry.attempts == 0, !entry.mayHaveRun {
+                if case .call(let facts) = BitrixCallFacts.reading(call, configuration: configuration) {
+                    entry.facts = facts
+                }
+                // From the lane of the live calls to that of the ended ones.
+                enqueue(&entry, due: now, at: now)
+            }
+        case .registered(let bitrixCallID):
+            entry.stage = .finishing(bitrixCallID: bitrixCallID)
+            enqueue(&entry, due: now, at: now)
+        case .closed:
+            entries[callID] = nil
+            recent.insert(callID)
+            effects.append(.dropped(callID: callID, step: .finish, reason: Self.noRegister))
+            return
+        case .finishing: break
+        }
+        entries[callID] = entry
+    }
+
+    /// A finish whose register this run of the daemon did not see.
+    private mutating func finishUnknown(
+        _ call: CRMCall, at now: Duration, wallClock: Timestamp, effects: inout [Effect]
+    ) {
+        let callID = call.callID
+        if recent.contains(callID) {
+            effects.append(.ignored(callID: callID, step: .finish, reason: "the call is done"))
+            return
+        }
+        switch BitrixCallFacts.reading(call, configuration: configuration) {
+        case .skip(let reason):
+            effects.append(.ignored(callID: callID, step: .finish, reason: reason.description))
+        case .call(let facts):
+            let age = Duration.microseconds(wallClock.microseconds - call.startedAt.microseconds)
+            guard age < Self.recognitionWindow else {
+                effects.append(
+                    .dropped(
+                        callID: callID, step: .finish,
+                        reason:
+                            "its register is not known here and too old for the portal to recognise a repeat")
+                )
+                return
+            }
+            var entry = Entry(call: call, facts: facts)
+            entry.ended = call
+            insert(entry, step: .finish, at: now, wallClock: wallClock, effects: &effects)
+        }
+    }
+
+    private mutating func insert(
+        _ entry: Entry, step: Step, at now: Duration, wallClock: Timestamp, effects: inout [Effect]
+    ) {
+        if entries.count >= configuration.maximumCalls, now >= nextSweep {
+            nextSweep = now + Self.sweepInterval
+            sweep(wallClock: wallClock, effects: &effects)
+        }
+        guard entries.count < configuration.maximumCalls else {
+            effects.append(
+                .dropped(
+                    callID: entry.call.callID, step: step,
+                    reason: "\(configuration.maximumCalls) calls are held already (BITRIX_MAX_CALLS)"))
+            return
+        }
+        var entry = entry
+        entry.submittedAt = now
+        enqueue(&entry, due: now, at: now)
+        entries[entry.call.callID] = entry
+    }
+
+    private mutating func sweep(wallClock: Timestamp, effects: inout [Effect]) {
+        for (callID, entry) in entries where entry.ended == nil && entry.place != .underWay {
+            let age = Duration.microseconds(wallClock.microseconds - entry.call.startedAt.microseconds)
+            guard age > Self.maximumCallAge else { continue }
+            leave(entry.place)
+            entries[callID] = nil
+            effects.append(
+                .dropped(
+                    callID: callID, step: .finish, reason: "its end was never told, and the room is needed"))
+        }
+    }
+
+    /// Takes up calls that the store holds as registered, so that their finish finds the portal's id.
+    ///
+    /// Call before anything is submitted.
+    package mutating func resume(_ pending: [PendingCall]) {
+        for open in pending where entries.count < configuration.maximumCalls {
+            guard let bitrixCallID = open.bitrixCallID,
+                case .call(let facts) = BitrixCallFacts.reading(open.call, configuration: configuration)
+            else { continue }
+            entries[open.call.callID] = Entry(
+                call: open.call, facts: facts, stage: .registered(bitrixCallID: bitrixCallID))
+        }
+    }
+
+    // MARK: - Queues
+
+    /// Puts a call's next step in line; what was queued for it before no longer counts.
+    mutating func enqueue(_ entry: inout Entry, due: Duration, at now: Duration) {
+        leave(entry.place)
+        lastTicket += 1
+        entry.ticket = lastTicket
+        guard due <= now else {
+            entry.place = .waiting
+            waitingCount += 1
+            waiting.insert(Ticket(callID: entry.call.callID, number: lastTicket, rank: .zero), due: due)
+            return
+        }
+        makeReady(&entry, at: now)
+    }
+
+    /// Puts a call into its lane; its ticket stays.
+    mutating func makeReady(_ entry: inout Entry, at now: Duration) {
+        if let ended = entry.ended {
+            // The oldest first.
+            let rank = Duration.microseconds((ended.endedAt ?? ended.startedAt).microseconds)
+            push(Ticket(callID: entry.call.callID, number: entry.ticket, rank: rank), .ended, at: now)
+            entry.place = .ready(.ended)
+        } else {
+            liveRank = max(liveRank, now)
+            push(Ticket(callID: entry.call.callID, number: entry.ticket, rank: liveRank), .live, at: now)
+            entry.place = .ready(.live)
+        }
+    }
+
+    /// Puts a ticket in its lane.
+    mutating func push(_ ticket: Ticket, _ lane: Lane, at now: Duration) {
+        if lane == .live {
+            live.insert(ticket, due: ticket.rank)
+            liveReady += 1
+        } else {
+            if endedReady == 0 { gatheringSince = now }
+            ended.insert(ticket, due: ticket.rank)
+            endedReady += 1
+        }
+    }
+
+    /// Counts a call out of where it was.
+    mutating func leave(_ place: Entry.Place) {
+        switch place {
+        case .idle, .underWay: break
+        case .waiting: waitingCount -= 1
+        case .ready(.live): liveReady -= 1
+        case .ready: endedReady -= 1
+        }
+    }
+
+    /// Forgets a call that is over, but for its id.
+    mutating func forget(_ callID: String) {
+        entries[callID] = nil
+        recent.insert(callID)
+    }
+
+    /// 0 ..< 1.
+    mutating func chance() -> Double {
+        Double(random.next() >> 11) / Double(1 << 53)
+    }
+}
