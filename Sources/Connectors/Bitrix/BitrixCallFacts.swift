@@ -48,11 +48,16 @@ package struct BitrixCallFacts: Sendable, Hashable {
     package var phoneNumber: String
     /// Whose call it is on our side.
     package var user: BitrixUser
+    /// Whether `user` is whoever has the extension, and not the default user in their place.
+    package var userHasPhone = false
     /// `LINE_NUMBER`: the company's number that was called or that calls.
     package var lineNumber: String?
 
     /// All fields; see each.
-    package init(type: CallType, phoneNumber: String, user: BitrixUser, lineNumber: String?) {
+    package init(
+        type: CallType, phoneNumber: String, user: BitrixUser, lineNumber: String?, userHasPhone: Bool = false
+    ) {
+        self.userHasPhone = userHasPhone
         self.type = type
         self.phoneNumber = phoneNumber
         self.user = user
@@ -85,12 +90,18 @@ extension BitrixCallFacts {
     ///
     /// Our side is named by extension if it looks like one. Otherwise (the company's number was called, or
     /// the trunk's number calls) the call goes to the fallback user, and that number is the line.
-    package static func reading(_ call: CRMCall, configuration: BitrixConfiguration) -> BitrixReading {
+    ///
+    /// Who has the extension is said by the settings (`BITRIX_EXTENSION_USERS`), else by the directory, else by the
+    /// portal itself. A number of either is an extension however long it is.
+    package static func reading(
+        _ call: CRMCall, configuration: BitrixConfiguration, directory: BitrixDirectory? = nil
+    ) -> BitrixReading {
         let caller = PhoneNumber.usable(call.callerNumber)
         let callee = PhoneNumber.usable(call.calleeNumber)
         func isExtension(_ number: String?) -> Bool {
             guard let number else { return false }
-            return PhoneNumber.isExtension(number, maximumDigits: configuration.maximumExtensionDigits)
+            return configuration.extensionUsers[number] != nil || directory?.userID(extension: number) != nil
+                || PhoneNumber.isExtension(number, maximumDigits: configuration.maximumExtensionDigits)
         }
         if isExtension(caller), isExtension(callee), !configuration.registersInternalCalls {
             return .skip(.internalCall)
@@ -103,13 +114,22 @@ extension BitrixCallFacts {
             case .unknown: isExtension(caller) ? .outgoing : .incoming
             }
         let (customer, ours) = type == .incoming ? (caller, callee) : (callee, caller)
-        guard let phoneNumber = customer ?? configuration.hiddenNumber else { return .skip(.hiddenNumber) }
+        guard
+            let phoneNumber = customer.map({ configuration.numberRules.rewritten($0) })
+                ?? configuration.hiddenNumber
+        else { return .skip(.hiddenNumber) }
 
         var facts = BitrixCallFacts(
             type: type, phoneNumber: phoneNumber, user: .userID(configuration.fallbackUserID),
             lineNumber: configuration.lineNumber)
         if let ours {
-            if isExtension(ours) { facts.user = .phoneInner(ours) } else { facts.lineNumber = ours }
+            if isExtension(ours) {
+                facts.userHasPhone = true
+                let userID = configuration.extensionUsers[ours] ?? directory?.userID(extension: ours)
+                facts.user = userID.map { .userID($0) } ?? .phoneInner(ours)
+            } else {
+                facts.lineNumber = ours
+            }
         }
         return .call(facts)
     }

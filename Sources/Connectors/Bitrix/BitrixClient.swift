@@ -26,6 +26,11 @@ package final class BitrixClient {
     private let metrics: Metrics
     private let decoder = BitrixReplyDecoder()
     private var outbox: BitrixOutbox
+    /// Who waits for the answer to a request that is no call's.
+    private var errands: [Int: (Result<HTTPClientResponse, HTTPClientError>) -> Void] = [:]
+    private var directoryTimer: TimerID?
+    /// How soon the employees are asked for again after a failure.
+    package static let directoryRepeat: Duration = .seconds(60)
     private var timer: TimerID?
     private var timerDue: Duration?
     private var isStopped = false
@@ -119,11 +124,73 @@ package final class BitrixClient {
         isStopped = true
         if let timer { loop.cancel(timer) }
         timer = nil
+        if let directoryTimer { loop.cancel(directoryTimer) }
+        directoryTimer = nil
         if pendingSteps > 0 {
             logger.warning("Bitrix24: stopped with steps not sent", metadata: ["steps": "\(pendingSteps)"])
         }
         http.close()
         drained()
+    }
+
+    // MARK: - Employees
+
+    /// The employees as they were last read.
+    package var directory: BitrixDirectory? { outbox.directory }
+
+    /// Reads the portal's employees, now and then again; what was read last is kept while it fails.
+    package func readDirectory() {
+        let reading = BitrixDirectoryReading()
+        ask(for: reading.firstCommand, reading)
+    }
+
+    private func ask(for command: BitrixCommand, _ reading: BitrixDirectoryReading) {
+        guard !isStopped else { return }
+        errands[outbox.submitErrand(command)] = { [weak self] result in
+            self?.took(result, reading)
+        }
+        pump()
+    }
+
+    private func took(
+        _ result: Result<HTTPClientResponse, HTTPClientError>, _ reading: BitrixDirectoryReading
+    ) {
+        var reading = reading
+        let outcome: BitrixDirectoryReading.Outcome =
+            switch result {
+            case .success(let response): reading.take(status: response.status, body: response.body)
+            case .failure(let error): .failed(reason: error.description)
+            }
+        switch outcome {
+        case .next(let command):
+            // Not from inside the answer to the page before.
+            loop.schedule(after: .zero) { [weak self] in self?.ask(for: command, reading) }
+        case .complete(let directory):
+            if directory != outbox.directory {
+                log(
+                    .info, "Bitrix24: employees read",
+                    details: ["active": "\(directory.count)", "extensions": "\(directory.extensionCount)"])
+            }
+            outbox.directory = directory
+            metrics.set(.crmUsers, directory.count)
+            readDirectory(after: configuration.directoryInterval)
+        case .failed(let reason):
+            let kept =
+                outbox.directory == nil ? "the portal finds users by extension" : "the last list is kept"
+            log(.warning, "Bitrix24: employees cannot be read; \(kept)", details: ["reason": "\(reason)"])
+            // A portal that refuses will do so again; one that did not answer may be back soon.
+            var delay = configuration.directoryInterval
+            if case .failure = result { delay = min(Self.directoryRepeat, delay) }
+            readDirectory(after: delay)
+        }
+    }
+
+    private func readDirectory(after delay: Duration) {
+        guard !isStopped else { return }
+        directoryTimer = loop.schedule(after: delay) { [weak self] in
+            self?.directoryTimer = nil
+            self?.readDirectory()
+        }
     }
 
     // MARK: - Sending
@@ -157,6 +224,7 @@ package final class BitrixClient {
         to departure: BitrixOutbox.Departure, _ result: Result<HTTPClientResponse, HTTPClientError>
     ) {
         guard !isStopped else { return }
+        if let number = departure.errand { errands.removeValue(forKey: number)?(result) }
         let answer: BitrixAnswer =
             switch result {
             case .success(let response):

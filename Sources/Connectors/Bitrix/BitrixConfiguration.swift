@@ -9,6 +9,15 @@ package struct BitrixConfiguration: Sendable, Hashable, CustomStringConvertible 
     ///
     /// When not set: the employee that made the webhook, who is the one user sure to exist.
     package var defaultUserID: Int?
+    /// Users by extension, for extensions that the portal does not know: longer than it allows, or somebody's second
+    /// one.
+    package var extensionUsers: [String: Int] = [:]
+    /// Who gets a call from outside that nobody answered.
+    package var missedCalls = MissedCalls.rung
+    /// How often the employees are read anew.
+    package var directoryInterval: Duration = .seconds(15 * 60)
+    /// What becomes of the customers' numbers before the portal gets them.
+    package var numberRules = NumberRules()
     /// Whether the portal pops a call's card up at the extension it rings at.
     ///
     /// Never done for the default user.
@@ -57,6 +66,16 @@ package struct BitrixConfiguration: Sendable, Hashable, CustomStringConvertible 
     /// How often and when a failed step is repeated.
     package var retry = RetryPolicy()
 
+    /// Who gets a call from outside that nobody answered.
+    package enum MissedCalls: String, Sendable, Hashable, CaseIterable {
+        /// Whoever was called.
+        case rung
+        /// The default user.
+        case fixed
+        /// Whoever is responsible for the client in the CRM; else whoever was called.
+        case responsible
+    }
+
     /// Bounds of the repeats of one step.
     package struct RetryPolicy: Sendable, Hashable {
         /// The most requests for one step, the first included.
@@ -93,6 +112,13 @@ extension BitrixConfiguration {
         "BITRIX_ALLOW_HTTP": "1: accept http:// for hosts other than this machine (default 0)",
         "BITRIX_DEFAULT_USER_ID":
             "user that gets calls without an extension of ours (default: the webhook's user)",
+        "BITRIX_EXTENSION_USERS":
+            "users of extensions that the portal does not know, such as 21401=7,21402=8",
+        "BITRIX_MISSED_CALLS":
+            "who gets a missed call: rung (whoever was called, default), fixed (the default user), responsible (the client's)",
+        "BITRIX_USERS_MINUTES": "how often the employees are read anew, 1 to 1440 (default 15)",
+        "BITRIX_NUMBER_RULES":
+            "PATTERN=REPLACEMENT;… for customers' numbers, extended regular expressions, groups as \\1",
         "BITRIX_SHOW": "0|1: pop the card up at the extension that rings (default 1)",
         "BITRIX_CRM_CREATE": "0|1: make a lead for an unknown number (default 1)",
         "BITRIX_CRM_SOURCE": "source of such leads, a STATUS_ID of the portal",
@@ -122,6 +148,25 @@ extension BitrixConfiguration {
         self.init(
             webhook: try BitrixWebhook(webhookText, allowsPlainHTTP: allowsPlainHTTP), pbxName: pbxName)
         defaultUserID = try reader.integer("BITRIX_DEFAULT_USER_ID", in: 1...Int(Int32.max))
+        extensionUsers = try reader.users("BITRIX_EXTENSION_USERS")
+        if let text = reader.text("BITRIX_MISSED_CALLS") {
+            guard let policy = MissedCalls(rawValue: text.lowercased()) else {
+                throw BitrixConfigurationError(
+                    variable: "BITRIX_MISSED_CALLS", problem: "must be rung, fixed or responsible")
+            }
+            missedCalls = policy
+        }
+        if let minutes = try reader.integer("BITRIX_USERS_MINUTES", in: 1...1440) {
+            directoryInterval = .seconds(minutes * 60)
+        }
+        if let text = reader.text("BITRIX_NUMBER_RULES") {
+            var wrong = ""
+            guard let rules = NumberRules(text, wrong: { wrong = $0 }) else {
+                throw BitrixConfigurationError(
+                    variable: "BITRIX_NUMBER_RULES", problem: "cannot use the rule \"\(wrong)\"")
+            }
+            numberRules = rules
+        }
         showsCard = try reader.flag("BITRIX_SHOW") ?? showsCard
         createsLead = try reader.flag("BITRIX_CRM_CREATE") ?? createsLead
         source = reader.text("BITRIX_CRM_SOURCE")
@@ -167,6 +212,22 @@ private struct SettingReader {
                 problem: "must be a whole number from \(range.lowerBound) to \(range.upperBound)")
         }
         return number
+    }
+
+    /// `21401=7,21402=8`.
+    func users(_ variable: String) throws(BitrixConfigurationError) -> [String: Int] {
+        var users: [String: Int] = [:]
+        for pair in (text(variable) ?? "").split(separator: ",") {
+            let sides = pair.split(separator: "=").map { String($0.filter { $0 != " " }) }
+            guard sides.count == 2, !sides[0].isEmpty, sides[0] == PhoneNumber.digits(sides[0]),
+                let user = Int(sides[1]), user > 0
+            else {
+                throw BitrixConfigurationError(
+                    variable: variable, problem: "must be EXTENSION=USER pairs, not \"\(pair)\"")
+            }
+            users[sides[0]] = user
+        }
+        return users
     }
 
     func number(_ variable: String, in range: ClosedRange<Double>) throws(BitrixConfigurationError) -> Double?

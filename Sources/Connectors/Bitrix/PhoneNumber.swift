@@ -5,6 +5,11 @@ package enum PhoneNumber {
         String(decoding: text.utf8.filter(isKept), as: UTF8.self)
     }
 
+    /// The digits of a text.
+    package static func digits(_ text: String) -> String {
+        String(decoding: text.utf8.filter { $0 >= 0x30 && $0 <= 0x39 }, as: UTF8.self)
+    }
+
     /// Whether the portal would refuse the number: nothing, or only `0`, is left of it.
     ///
     /// So it is with hidden callers (`anonymous`, `unknown`, empty) and with the dialplan's `s`.

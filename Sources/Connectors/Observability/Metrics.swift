@@ -71,6 +71,7 @@ package enum Metric: Int, CaseIterable, Sendable {
     case crmDropped
     case crmSkipped
     case crmCircuit
+    case crmUsers
     // HTTP.
     case httpRequests
     case httpErrors
@@ -182,6 +183,7 @@ package enum Metric: Int, CaseIterable, Sendable {
         case .crmDropped: ("crm_dropped_total", "CRM steps given up.", false)
         case .crmSkipped:
             ("crm_skipped_total", "Calls not told to the CRM: hidden number or internal.", false)
+        case .crmUsers: ("crm_users", "Active employees that Bitrix24 told.", true)
         case .crmCircuit:
             ("crm_circuit", "Whether Bitrix24 is asked: 0 yes, 1 one request tries, 2 no.", true)
         case .httpRequests: ("http_requests_total", "HTTP requests answered.", false)

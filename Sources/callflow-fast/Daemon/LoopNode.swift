@@ -114,6 +114,7 @@ final class LoopNode {
             metrics: plan.metrics)
         client.onRegistered = { [plan] callID, bitrixCallID in plan.registered(callID, bitrixCallID) }
         crm = client
+        client.readDirectory()
         loop.attach(plan.crmActions) { actions in
             for action in actions { client.submit(action) }
         }

@@ -7,6 +7,7 @@ package enum BitrixMethod: String, Sendable, Hashable, CaseIterable {
     case finish = "telephony.externalcall.finish"
     case statistics = "voximplant.statistic.get"
     case users = "user.get"
+    case search = "telephony.externalcall.searchcrmentities"
     /// Several commands in one request.
     case batch = "batch"
 }
@@ -100,6 +101,11 @@ extension BitrixCommand {
     /// `voximplant.statistic.get` for nothing: tells only whether the statistics may be read.
     package static let statisticsProbe = BitrixCommand(
         method: .statistics, parameters: [Parameter(name: "FILTER[ID]", value: "0")])
+
+    /// `telephony.externalCall.searchCrmEntities`: who in the CRM has the number, and who is responsible for them.
+    package static func search(_ phoneNumber: String) -> BitrixCommand {
+        BitrixCommand(method: .search, parameters: [Parameter(name: "PHONE_NUMBER", value: phoneNumber)])
+    }
 
     /// `user.get`, one page of the active employees.
     ///

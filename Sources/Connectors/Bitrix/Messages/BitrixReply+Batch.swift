@@ -13,11 +13,12 @@ extension BitrixReplyDecoder {
         let reply = decode(status: status, body: body)
         guard case .success(var success) = reply else { return .whole(reply) }
         guard departure.isBatch else {
-            if departure.method == .statistics {
+            if departure.method == .statistics || departure.method == .search {
                 guard let value = try? JSONValue.parse(body.span.bytes) else { return .whole(reply) }
                 let list = Self.list(value["result"])
                 success.rows = list.count
                 success.callID = list.rows.first?["CALL_ID"]?.text
+                success.responsibleID = Self.responsibleID(list.rows)
             }
             return .whole(.success(success))
         }
@@ -51,7 +52,12 @@ extension BitrixReplyDecoder {
             warnings: warnings.compactMap { $0 }.filter { !$0.isEmpty }.map(cut),
             operatingResetsAfter: Self.resetDelay(
                 from: time?["finish"]?.double, to: time?["operating_reset_at"]?.double),
-            operating: time?["operating"]?.double, duration: time?["duration"]?.double, rows: list.count)
+            operating: time?["operating"]?.double, duration: time?["duration"]?.double, rows: list.count,
+            responsibleID: Self.responsibleID(list.rows))
+    }
+
+    private static func responsibleID(_ rows: [JSONValue]) -> Int? {
+        rows.first?["ASSIGNED_BY_ID"]?.text.flatMap { Int($0) }
     }
 
     private static func list(_ value: JSONValue?) -> (rows: [JSONValue], count: Int) {

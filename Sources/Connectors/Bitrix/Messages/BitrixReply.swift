@@ -26,12 +26,15 @@ package struct BitrixSuccess: Sendable, Hashable {
     package var duration: Double?
     /// Rows of a list; 0 when the result is none.
     package var rows = 0
+    /// `ASSIGNED_BY_ID` of a list's first row.
+    package var responsibleID: Int?
 
     /// All fields; see each.
     package init(
         callID: String? = nil, warnings: [String] = [], operatingResetsAfter: Duration? = nil,
-        operating: Double? = nil, duration: Double? = nil, rows: Int = 0
+        operating: Double? = nil, duration: Double? = nil, rows: Int = 0, responsibleID: Int? = nil
     ) {
+        self.responsibleID = responsibleID
         self.callID = callID
         self.warnings = warnings
         self.operatingResetsAfter = operatingResetsAfter

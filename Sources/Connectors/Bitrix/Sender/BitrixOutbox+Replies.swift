@@ -67,10 +67,10 @@ extension BitrixOutbox {
             change(.failing(reason: refusal.summary), effects: &effects)
             lose(departure, mayHaveRun: true, reason: refusal.summary, at: now, effects: &effects)
         case .configuration(let problem):
-            if departure.errand == nil, departure.lane == .errand {
-                // Only the statistics are closed to us.
+            if departure.lane == .errand {
+                // Only the statistics, or the list of employees, are closed to us.
                 breaker.succeeded()
-                know(statisticsAreReadable: false, effects: &effects)
+                if departure.errand == nil { know(statisticsAreReadable: false, effects: &effects) }
                 return
             }
             fail(forConfiguration: problem, at: now, effects: &effects)
@@ -105,7 +105,7 @@ extension BitrixOutbox {
         let settled = departure.sentAt + configuration.outcomeSettles
         eachCall(of: departure) { outbox, entry, step in
             var notBefore: Duration?
-            if mayHaveRun, step != .lookup {
+            if mayHaveRun, step == .register || step == .finish {
                 entry.mayHaveRun = true
                 if step == .register, departure.hasFinish(of: entry.call.callID) {
                     entry.lookupFrom = settled
@@ -219,7 +219,7 @@ extension BitrixOutbox {
         switch reply {
         case nil:
             // The portal says nothing of it: cut off in the middle of a batch.
-            if part.step != .lookup { entry.mayHaveRun = true }
+            if part.step == .register || part.step == .finish { entry.mayHaveRun = true }
             var notBefore: Duration?
             if finishReply != nil {
                 entry.lookupFrom = departure.sentAt + configuration.outcomeSettles
@@ -241,11 +241,12 @@ extension BitrixOutbox {
             case .finish:
                 change(.ok, effects: &effects)
                 close(&entry, confirmed: true, success.warnings, effects: &effects)
+            case .search: searched(&entry, success, at: now, effects: &effects)
             case .lookup: lookedUp(&entry, success, at: now, effects: &effects)
             case .errand: break
             }
         case .noAnswer(let mayHaveRun, let reason)?:
-            if mayHaveRun { entry.mayHaveRun = true }
+            if mayHaveRun, part.step != .search { entry.mayHaveRun = true }
             repeatLater(&entry, step: part.step, reason: reason, at: now, effects: &effects)
         case .refusal(let refusal)?:
             // The finish of a register that failed has no CALL_ID; what it says means nothing.
@@ -312,6 +313,25 @@ extension BitrixOutbox {
         close(&entry, confirmed: true, [], effects: &effects)
     }
 
+    /// The portal told who is responsible for the client, or that it knows none.
+    private mutating func searched(
+        _ entry: inout Entry, _ success: BitrixSuccess, at now: Duration, effects: inout [Effect]
+    ) {
+        change(.ok, effects: &effects)
+        if let userID = success.responsibleID, directory?.isActive(userID) ?? true {
+            entry.finishUser = .userID(userID)
+        }
+        goOnWithoutSearch(&entry, at: now)
+    }
+
+    private mutating func goOnWithoutSearch(_ entry: inout Entry, at now: Duration) {
+        let mayHaveRun = entry.mayHaveRun
+        begin(&entry)
+        entry.mayHaveRun = mayHaveRun
+        entry.needsSearch = false
+        enqueue(&entry, due: now, at: now)
+    }
+
     /// The present step is over, the next one begins.
     private func begin(_ entry: inout Entry) {
         entry.attempts = 0
@@ -349,6 +369,10 @@ extension BitrixOutbox {
         case .serverFailure:
             entry.mayHaveRun = true
             repeatLater(&entry, step: step, reason: refusal.summary, at: now, effects: &effects)
+        case .configuration where step == .search, .callNotFound where step == .search,
+            .refused where step == .search, .userUnknown where step == .search:
+            // The call matters more than who gets it.
+            goOnWithoutSearch(&entry, at: now)
         case .configuration(let problem) where step == .lookup:
             know(statisticsAreReadable: false, effects: &effects)
             giveUp(
@@ -362,6 +386,13 @@ extension BitrixOutbox {
         case .userUnknown:
             lastSuccess = now
             change(.ok, effects: &effects)
+            if step == .finish, let chosen = entry.finishUser, chosen != entry.facts.user {
+                effects.append(.userReplaced(callID: callID, from: chosen, to: entry.facts.user))
+                entry.finishUser = nil
+                entry.attempts = 0
+                enqueue(&entry, due: now, at: now)
+                return
+            }
             let fallback = BitrixUser.userID(configuration.fallbackUserID)
             guard entry.facts.user != fallback else {
                 giveUp(&entry, step: step, reason: refusal.summary, effects: &effects)
@@ -369,6 +400,7 @@ extension BitrixOutbox {
             }
             effects.append(.userReplaced(callID: callID, from: entry.facts.user, to: fallback))
             entry.facts.user = fallback
+            entry.facts.userHasPhone = false
             entry.attempts = 0
             enqueue(&entry, due: now, at: now)
         case .callNotFound where step == .finish && entry.mayHaveRun:
@@ -395,6 +427,7 @@ extension BitrixOutbox {
         entry.failingSince = since
         let othersSucceed = lastSuccess.map { $0 > since } ?? false
         guard entry.attempts < configuration.retry.maximumAttempts || !othersSucceed else {
+            if step == .search { return goOnWithoutSearch(&entry, at: now) }
             giveUp(
                 &entry, step: step, reason: "\(reason) (after \(entry.attempts) attempts)", effects: &effects)
             return

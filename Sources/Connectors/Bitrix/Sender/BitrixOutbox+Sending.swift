@@ -171,6 +171,12 @@ extension BitrixOutbox {
     /// The commands that a call needs now: one, or register and finish of a call that has ended.
     private func commands(for entry: Entry, number: Int, at now: Duration) -> [Departure.Part] {
         let callID = entry.call.callID
+        var finishFacts = entry.facts
+        finishFacts.user = entry.finishUser ?? finishFacts.user
+        if entry.needsSearch, entry.ended != nil, entry.lookupFrom == nil {
+            let command = BitrixCommand.search(entry.facts.phoneNumber)
+            return [.init(callID: callID, step: .search, command: command, key: "s\(number)")]
+        }
         switch entry.stage {
         case .register:
             if entry.lookupFrom != nil {
@@ -178,9 +184,9 @@ extension BitrixOutbox {
                 return [.init(callID: callID, step: .lookup, command: command, key: "l\(number)")]
             }
             // A card is for the person whose phone rings now: not for the fallback user, not for the past.
-            var showsCard =
-                configuration.showsCard && entry.ended == nil && now - entry.submittedAt < Self.cardTime
-            if case .userID = entry.facts.user { showsCard = false }
+            let showsCard =
+                configuration.showsCard && entry.ended == nil && entry.facts.userHasPhone
+                && now - entry.submittedAt < Self.cardTime
             let register = Departure.Part(
                 callID: callID, step: .register,
                 command: .register(
@@ -190,14 +196,14 @@ extension BitrixOutbox {
             let finish = Departure.Part(
                 callID: callID, step: .finish,
                 command: .finish(
-                    ended, bitrixCallID: BitrixCommand.callIDReference(to: register.key), as: entry.facts,
+                    ended, bitrixCallID: BitrixCommand.callIDReference(to: register.key), as: finishFacts,
                     configuration: configuration),
                 key: "f\(number)")
             return [register, finish]
         case .finishing(let bitrixCallID):
             guard let ended = entry.ended else { return [] }
             let command = BitrixCommand.finish(
-                ended, bitrixCallID: bitrixCallID, as: entry.facts, configuration: configuration)
+                ended, bitrixCallID: bitrixCallID, as: finishFacts, configuration: configuration)
             return [.init(callID: callID, step: .finish, command: command, key: "f\(number)")]
         case .registered, .closed: return []
         }

@@ -6,6 +6,8 @@ extension BitrixOutbox {
         case register, finish
         /// Whether the portal's statistics have the call, after a request whose outcome is unknown.
         case lookup
+        /// Who is responsible for the client.
+        case search
         /// Something that is no call's, sent under the same limits.
         case errand
     }
@@ -136,6 +138,10 @@ extension BitrixOutbox {
         var submittedAt: Duration = .zero
         /// Set when the call has ended.
         var ended: CRMCall?
+        /// Who the finished call goes to, when that is not `facts.user`.
+        var finishUser: BitrixUser?
+        /// Whether the portal is to be asked who is responsible, before the finish.
+        var needsSearch = false
         /// Requests made for the present step.
         var attempts = 0
         /// Whether one of them may have had its effect without our hearing of it.

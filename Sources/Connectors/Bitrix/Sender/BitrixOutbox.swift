@@ -36,6 +36,8 @@ package struct BitrixOutbox {
     static let noRegister = "the call could not be registered"
 
     let configuration: BitrixConfiguration
+    /// The portal's employees, once they were read.
+    package var directory: BitrixDirectory?
     var entries: [String: Entry] = [:]
     /// Steps until their time.
     var waiting = DueQueue<Ticket>()
@@ -127,7 +129,7 @@ package struct BitrixOutbox {
             effects.append(.ignored(callID: call.callID, step: .register, reason: "given before"))
             return
         }
-        switch BitrixCallFacts.reading(call, configuration: configuration) {
+        switch reading(call) {
         case .skip(let reason): effects.append(.skipped(callID: call.callID, reason: reason))
         case .call(let facts):
             insert(
@@ -149,12 +151,14 @@ package struct BitrixOutbox {
             return
         }
         entry.ended = call
+        chooseUserOfMissed(&entry)
         switch entry.stage {
         case .register:
             // Nothing was sent yet, so what is known now, at the end, is what the portal is told.
             if entry.attempts == 0, !entry.mayHaveRun {
-                if case .call(let facts) = BitrixCallFacts.reading(call, configuration: configuration) {
+                if case .call(let facts) = reading(call) {
                     entry.facts = facts
+                    chooseUserOfMissed(&entry)
                 }
                 // From the lane of the live calls to that of the ended ones.
                 enqueue(&entry, due: now, at: now)
@@ -181,7 +185,7 @@ package struct BitrixOutbox {
             effects.append(.ignored(callID: callID, step: .finish, reason: "the call is done"))
             return
         }
-        switch BitrixCallFacts.reading(call, configuration: configuration) {
+        switch reading(call) {
         case .skip(let reason):
             effects.append(.ignored(callID: callID, step: .finish, reason: reason.description))
         case .call(let facts):
@@ -197,7 +201,24 @@ package struct BitrixOutbox {
             }
             var entry = Entry(call: call, facts: facts)
             entry.ended = call
+            chooseUserOfMissed(&entry)
             insert(entry, step: .finish, at: now, wallClock: wallClock, effects: &effects)
+        }
+    }
+
+    private func reading(_ call: CRMCall) -> BitrixReading {
+        BitrixCallFacts.reading(call, configuration: configuration, directory: directory)
+    }
+
+    /// A call from outside that nobody answered may go to somebody else than whose phone rang.
+    private func chooseUserOfMissed(_ entry: inout Entry) {
+        guard let ended = entry.ended, entry.facts.type == .incoming, ended.outcome != .answered else {
+            return
+        }
+        switch configuration.missedCalls {
+        case .rung: break
+        case .fixed: entry.finishUser = .userID(configuration.fallbackUserID)
+        case .responsible: entry.needsSearch = true
         }
     }
 
@@ -239,7 +260,7 @@ package struct BitrixOutbox {
     package mutating func resume(_ pending: [PendingCall]) {
         for open in pending where entries.count < configuration.maximumCalls {
             guard let bitrixCallID = open.bitrixCallID,
-                case .call(let facts) = BitrixCallFacts.reading(open.call, configuration: configuration)
+                case .call(let facts) = reading(open.call)
             else { continue }
             entries[open.call.callID] = Entry(
                 call: open.call, facts: facts, stage: .registered(bitrixCallID: bitrixCallID))
