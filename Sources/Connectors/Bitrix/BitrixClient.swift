@@ -81,6 +81,16 @@ package final class BitrixClient {
         outbox.resume(pending)
     }
 
+    /// Takes up a call that ended under an earlier run; see ``BitrixOutbox/catchUp(_:bitrixCallID:at:wallClock:effects:)``.
+    package func catchUp(_ call: CRMCall, bitrixCallID: String?) {
+        guard !isStopped else { return }
+        var effects: [BitrixOutbox.Effect] = []
+        outbox.catchUp(
+            call, bitrixCallID: bitrixCallID, at: now, wallClock: Self.wallClock(), effects: &effects)
+        run(effects)
+        pump()
+    }
+
     /// Takes an action in; its step is sent when its turn and the portal's limits allow.
     package func submit(_ action: CRMAction) {
         guard !isStopped else { return }

@@ -16,6 +16,8 @@ package struct BitrixConfiguration: Sendable, Hashable, CustomStringConvertible 
     package var missedCalls = MissedCalls.rung
     /// How often the employees are read anew.
     package var directoryInterval: Duration = .seconds(15 * 60)
+    /// How far back calls of an earlier run are compared with the portal at the start; zero: not at all.
+    package var catchUpTime: Duration = .seconds(3 * 3600)
     /// What becomes of the customers' numbers before the portal gets them.
     package var numberRules = NumberRules()
     /// Whether the portal pops a call's card up at the extension it rings at.
@@ -117,6 +119,8 @@ extension BitrixConfiguration {
         "BITRIX_MISSED_CALLS":
             "who gets a missed call: rung (whoever was called, default), fixed (the default user), responsible (the client's)",
         "BITRIX_USERS_MINUTES": "how often the employees are read anew, 1 to 1440 (default 15)",
+        "BITRIX_CATCH_UP_MINUTES":
+            "calls begun so long ago are compared with the portal at the start, 0 to 10080 (default 180)",
         "BITRIX_NUMBER_RULES":
             "PATTERN=REPLACEMENT;… for customers' numbers, extended regular expressions, groups as \\1",
         "BITRIX_SHOW": "0|1: pop the card up at the extension that rings (default 1)",
@@ -158,6 +162,9 @@ extension BitrixConfiguration {
         }
         if let minutes = try reader.integer("BITRIX_USERS_MINUTES", in: 1...1440) {
             directoryInterval = .seconds(minutes * 60)
+        }
+        if let minutes = try reader.integer("BITRIX_CATCH_UP_MINUTES", in: 0...10_080) {
+            catchUpTime = .seconds(minutes * 60)
         }
         if let text = reader.text("BITRIX_NUMBER_RULES") {
             var wrong = ""

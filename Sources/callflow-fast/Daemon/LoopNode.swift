@@ -28,6 +28,7 @@ final class LoopNode {
     private var ari: ARIClient?
     private var web: WebNode?
     private var crm: BitrixClient?
+    private var catchUp: CRMCatchUp?
     private var isReconciled = false
     /// When a batch last became durable, or when nothing was on its way.
     private var lastAnswer: MonotonicInstant
@@ -52,8 +53,9 @@ final class LoopNode {
         loop.attach(plan.orders[index]) { [unowned self] in take($0) }
         watchStore()
         if index == plan.loops - 1 {
-            startCRM()
-            web = WebNode(loop: loop, plan: plan)
+            let web = WebNode(loop: loop, plan: plan)
+            self.web = web
+            startCRM(reader: web.store)
         }
     }
 
@@ -107,7 +109,7 @@ final class LoopNode {
         pipeline.noteSighting(pbx: UInt16(ari.index), name: ari.name, heardAt: ari.heardAt)
     }
 
-    private func startCRM() {
+    private func startCRM(reader: any StoreReader) {
         guard let configuration = plan.settings.bitrix else { return }
         let client = BitrixClient(
             loop: loop, configuration: configuration, tls: plan.tls, link: plan.crmLink, logger: plan.logger,
@@ -118,10 +120,17 @@ final class LoopNode {
         loop.attach(plan.crmActions) { actions in
             for action in actions { client.submit(action) }
         }
+        guard configuration.catchUpTime > .zero else { return }
+        let catchUp = CRMCatchUp(
+            loop: loop, reader: reader, client: client, pbxName: plan.settings.pbxName,
+            since: plan.startedAt - configuration.catchUpTime, before: plan.startedAt, logger: plan.logger)
+        self.catchUp = catchUp
+        catchUp.start()
     }
 
     /// The last flush may just have released steps; they get a moment, since a call left open in the portal stays so.
     private func stopCRM(_ done: @escaping () -> Void) {
+        catchUp?.stop()
         guard let crm else { return done() }
         crm.stop(within: Daemon.crmTime) { _ in done() }
     }

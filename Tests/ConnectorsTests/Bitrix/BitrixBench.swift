@@ -12,6 +12,7 @@ final class BitrixBench {
     let portal: FakeBitrixServer
     let client: BitrixClient
     let clientMetrics = Metrics()
+    private let configuration: BitrixConfiguration
     private(set) var registered: [String: String] = [:]
     private(set) var portalPort: UInt16?
 
@@ -43,11 +44,19 @@ final class BitrixBench {
         configuration.retry.firstDelay = .milliseconds(10)
         configuration.retry.maximumDelay = .milliseconds(100)
         configure(&configuration)
+        self.configuration = configuration
         let trust = try tls.map { try TLSClientContext(trustFile: trusts ? $0.certificateFile : nil) }
         client = BitrixClient(
             loop: http.loop, configuration: configuration, tls: trust, logger: http.log.logger,
             metrics: clientMetrics)
         client.onRegistered = { [unowned self] callID, bitrixCallID in registered[callID] = bitrixCallID }
+    }
+
+    /// The next run of the daemon: another client of the same portal.
+    static func client(of bench: BitrixBench) -> BitrixClient {
+        BitrixClient(
+            loop: bench.http.loop, configuration: bench.configuration, tls: nil,
+            logger: bench.http.log.logger, metrics: Metrics())
     }
 
     deinit {

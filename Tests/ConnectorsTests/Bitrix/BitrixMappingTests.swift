@@ -18,7 +18,7 @@ struct BitrixMappingTests {
                 == .call(
                     .init(
                         type: .incoming, phoneNumber: "+79995550101", user: .phoneInner("214"),
-                        lineNumber: nil)))
+                        lineNumber: nil, userHasPhone: true)))
     }
 
     @Test func inboundToTheCompanysNumberGoesToTheFallbackUser() throws {
@@ -44,7 +44,7 @@ struct BitrixMappingTests {
                 == .call(
                     .init(
                         type: .outgoing, phoneNumber: "+79995550101", user: .phoneInner("214"),
-                        lineNumber: nil)))
+                        lineNumber: nil, userHasPhone: true)))
     }
 
     @Test func outboundFromATrunkNumber() throws {

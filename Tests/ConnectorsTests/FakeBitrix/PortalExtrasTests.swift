@@ -32,7 +32,9 @@ struct PortalExtrasTests {
     }
 
     @Test func statisticsComeInPagesAndOnlyToWhoMaySee() {
-        let driver = PortalDriver()
+        var settings = PortalSettings()
+        settings.plan = .unlimited
+        let driver = PortalDriver(settings)
         for index in 0..<60 {
             _ = driver.finish(driver.register(["EXTERNAL_CALL_ID": "c\(index)"]).callID)
         }
@@ -159,8 +161,8 @@ struct PortalEventTests {
     @Test func aClickIsRegisteredAlreadyAndTravelsAsAForm() throws {
         let driver = PortalDriver()
         driver.portal.settings.outgoingLine = "74950000001"
-        let (event, callID) = try #require(
-            driver.portal.click(userID: 7, number: "+79995550101", at: driver.now))
+        let clicked = driver.portal.click(userID: 7, number: "+79995550101", at: driver.now)
+        let (event, callID) = try #require(clicked)
         let call = try #require(driver.portal.activeCalls[callID])
         #expect(call.type == 1 && call.externalCallID == nil && call.userID == 7)
         #expect(call.created.count == 1, "the portal makes the lead")
@@ -171,7 +173,8 @@ struct PortalEventTests {
         #expect(form["data[PHONE_NUMBER]"] == "+79995550101")
         #expect(form["data[CRM_ENTITY_ID]"] == "0")
         #expect(form["auth[application_token]"] == "fakeapplicationtoken")
-        #expect(driver.portal.click(userID: 9, number: "+79995550101", at: driver.now) == nil, "has left")
+        let hasLeft = driver.portal.click(userID: 9, number: "+79995550101", at: driver.now)
+        #expect(hasLeft == nil)
         let wish = driver.portal.callBackRequest(number: "+79995550102", text: "Call me", at: driver.now)
         #expect(String(decoding: wish.body, as: UTF8.self).hasPrefix("event=ONEXTERNALCALLBACKSTART&"))
         #expect(driver.finish(callID).status == 200, "the connector finishes the portal's own call")

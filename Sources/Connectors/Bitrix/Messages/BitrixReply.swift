@@ -133,6 +133,14 @@ package struct BitrixRefusal: Sendable, Hashable {
         }
     }
 
+    /// Whether it is this method that is closed to us, and not the portal.
+    package var isOfMethod: Bool {
+        switch code.uppercased() {
+        case "ACCESS_DENIED", "INSUFFICIENT_SCOPE", "ERROR_METHOD_NOT_FOUND", "WRONG_AUTH_TYPE": true
+        default: false
+        }
+    }
+
     /// For logs: status, code, text.
     package var summary: String {
         "HTTP \(status)\(code.isEmpty ? "" : " " + code)\(text.isEmpty ? "" : ": " + text)"

@@ -67,7 +67,12 @@ extension BitrixOutbox {
             change(.failing(reason: refusal.summary), effects: &effects)
             lose(departure, mayHaveRun: true, reason: refusal.summary, at: now, effects: &effects)
         case .configuration(let problem):
-            if departure.lane == .errand {
+            let step = departure.parts[0].step
+            if refusal.isOfMethod, !departure.isBatch, step == .lookup || step == .search {
+                took(departure, [.refusal(refusal)], at: now, effects: &effects)
+                return
+            }
+            if refusal.isOfMethod, departure.lane == .errand {
                 // Only the statistics, or the list of employees, are closed to us.
                 breaker.succeeded()
                 if departure.errand == nil { know(statisticsAreReadable: false, effects: &effects) }
@@ -78,6 +83,7 @@ extension BitrixOutbox {
                 entry.attempts -= 1
                 outbox.repeatLater(&entry, step: step, reason: problem, at: now, effects: &effects)
             }
+            forgetProbe(departure, at: now)
         case .methodBlocked, .userUnknown, .callNotFound, .refused:
             if departure.isBatch {
                 fail(
@@ -310,7 +316,7 @@ extension BitrixOutbox {
             effects.append(
                 .registered(callID: entry.call.callID, bitrixCallID: bitrixCallID, warnings: []))
         }
-        close(&entry, confirmed: true, [], effects: &effects)
+        close(&entry, confirmed: !entry.isCatchUp, [], effects: &effects)
     }
 
     /// The portal told who is responsible for the client, or that it knows none.
@@ -344,6 +350,11 @@ extension BitrixOutbox {
         _ entry: inout Entry, confirmed: Bool, _ warnings: [String], effects: inout [Effect]
     ) {
         entry.stage = .closed
+        if entry.isCatchUp, !confirmed {
+            effects.append(
+                .ignored(callID: entry.call.callID, step: .finish, reason: "the portal has it already"))
+            return
+        }
         effects.append(.finished(callID: entry.call.callID, confirmed: confirmed, warnings: warnings))
     }
 
@@ -369,12 +380,18 @@ extension BitrixOutbox {
         case .serverFailure:
             entry.mayHaveRun = true
             repeatLater(&entry, step: step, reason: refusal.summary, at: now, effects: &effects)
-        case .configuration where step == .search, .callNotFound where step == .search,
+        case .configuration where step == .search && refusal.isOfMethod, .callNotFound where step == .search,
             .refused where step == .search, .userUnknown where step == .search:
             // The call matters more than who gets it.
             goOnWithoutSearch(&entry, at: now)
-        case .configuration(let problem) where step == .lookup:
+        case .configuration(let problem) where step == .lookup && refusal.isOfMethod:
             know(statisticsAreReadable: false, effects: &effects)
+            if entry.isCatchUp {
+                // Most likely the earlier run had not come so far.
+                begin(&entry)
+                enqueue(&entry, due: now, at: now)
+                return
+            }
             giveUp(
                 &entry, step: step,
                 reason: "whether the portal took the call is not known and cannot be asked: \(problem)",

@@ -9,6 +9,8 @@ extension BitrixOutbox {
     static let callsWorthAsking = 8
     /// A card that comes later than this is of no use.
     static let cardTime: Duration = .seconds(60)
+    /// Calls put aside at most while one request is put together, so that a held method costs no look at each call.
+    static let maximumPutAside = 200
     /// Live calls travel alone, which is fastest, until the bucket is so full.
     static let shareForSingles = 0.5
 
@@ -112,7 +114,7 @@ extension BitrixOutbox {
         var taken: [BitrixMethod: Int] = [:]
         /// What may go later; put in line again at the end, so that it is not met twice.
         var held: [(Entry, Duration)] = []
-        while parts.count < limit, let (ticket, found) = pop(lane) {
+        while parts.count < limit, held.count < Self.maximumPutAside, let (ticket, found) = pop(lane) {
             var entry = found
             var wanted = commands(for: entry, number: parts.count, at: now)
             guard let first = wanted.first else {

@@ -142,6 +142,8 @@ extension BitrixOutbox {
         var finishUser: BitrixUser?
         /// Whether the portal is to be asked who is responsible, before the finish.
         var needsSearch = false
+        /// Whether it is an earlier run's, so that the portal may have it already.
+        var isCatchUp = false
         /// Requests made for the present step.
         var attempts = 0
         /// Whether one of them may have had its effect without our hearing of it.

@@ -223,7 +223,8 @@ package struct BitrixOutbox {
     }
 
     private mutating func insert(
-        _ entry: Entry, step: Step, at now: Duration, wallClock: Timestamp, effects: inout [Effect]
+        _ entry: Entry, step: Step, due: Duration? = nil, at now: Duration, wallClock: Timestamp,
+        effects: inout [Effect]
     ) {
         if entries.count >= configuration.maximumCalls, now >= nextSweep {
             nextSweep = now + Self.sweepInterval
@@ -238,7 +239,7 @@ package struct BitrixOutbox {
         }
         var entry = entry
         entry.submittedAt = now
-        enqueue(&entry, due: now, at: now)
+        enqueue(&entry, due: due ?? now, at: now)
         entries[entry.call.callID] = entry
     }
 
@@ -254,11 +255,38 @@ package struct BitrixOutbox {
         }
     }
 
+    /// Takes up a call that ended under an earlier run, which may have told the portal of it or not.
+    ///
+    /// - Parameter bitrixCallID: The portal's id, if the earlier run heard of it; then the call is finished, once more
+    ///   perhaps. Without one the statistics are asked, and where they are closed the call is registered again.
+    package mutating func catchUp(
+        _ call: CRMCall, bitrixCallID: String?, at now: Duration, wallClock: Timestamp,
+        effects: inout [Effect]
+    ) {
+        guard entries[call.callID] == nil, !recent.contains(call.callID),
+            case .call(let facts) = reading(call)
+        else { return }
+        var entry = Entry(call: call, facts: facts)
+        entry.ended = call
+        entry.isCatchUp = true
+        chooseUserOfMissed(&entry)
+        if let bitrixCallID {
+            entry.stage = .finishing(bitrixCallID: bitrixCallID)
+            entry.mayHaveRun = true
+        } else if statistics != .denied {
+            // What the earlier run had under way may still be running there.
+            entry.lookupFrom = now + configuration.outcomeSettles
+        }
+        insert(
+            entry, step: .finish, due: entry.lookupFrom, at: now, wallClock: wallClock, effects: &effects)
+    }
+
     /// Takes up calls that the store holds as registered, so that their finish finds the portal's id.
     ///
-    /// Call before anything is submitted.
+    /// Those that are held already stay as they are.
     package mutating func resume(_ pending: [PendingCall]) {
-        for open in pending where entries.count < configuration.maximumCalls {
+        for open in pending
+        where entries.count < configuration.maximumCalls && entries[open.call.callID] == nil {
             guard let bitrixCallID = open.bitrixCallID,
                 case .call(let facts) = reading(open.call)
             else { continue }

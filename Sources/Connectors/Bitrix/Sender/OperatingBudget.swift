@@ -40,7 +40,7 @@ struct OperatingBudget: Sendable {
 
     /// When there may be room again.
     func nextRoom(at now: Duration) -> Duration {
-        resetsAt > now ? resetsAt : now + (sum == nil ? .milliseconds(100) : .seconds(1))
+        resetsAt > now ? resetsAt : now + (sum == nil ? .milliseconds(250) : .seconds(1))
     }
 
     mutating func sent() { underWay += 1 }

@@ -14,6 +14,15 @@ final class SenderSimulation {
         var userID: Int
         var status: String
         var duration: Int
+
+        /// Leaves the call its end and gives it an earlier one, so many seconds after its beginning.
+        mutating func shorten(to seconds: Int64) {
+            let end = Timestamp(microseconds: call.startedAt.microseconds + seconds * 1_000_000)
+            call.endedAt = end
+            guard call.answeredAt != nil else { return }
+            call.answeredAt = Timestamp(microseconds: end.microseconds - 3_000_000)
+            duration = 3
+        }
     }
 
     private struct Pending {
@@ -139,6 +148,31 @@ final class SenderSimulation {
         let item = Pending(due: due, order: sequence, departure: departure, answer: answer)
         let index = pending.firstIndex { $0.due > due } ?? pending.count
         pending.insert(item, at: index)
+    }
+
+    /// kill -9 and a new start: what was in memory is gone, and so is the answer to what is under way.
+    ///
+    /// The database has each call's row, and the portal's id where an answer came in time.
+    ///
+    /// - Parameter truth: The calls that this simulation plays.
+    func killAndStart(_ truth: [Truth], seed: UInt64) {
+        var ids: [String: String] = [:]
+        for effect in effects {
+            if case .registered(let callID, let bitrixCallID, _) = effect { ids[callID] = bitrixCallID }
+        }
+        pending = []
+        let clock = wallClock(at: now)
+        outbox = BitrixOutbox(configuration: configuration, seed: seed)
+        var open: [BitrixOutbox.PendingCall] = []
+        for item in truth where item.call.startedAt <= clock {
+            let id = ids[item.call.callID]
+            if let end = item.call.endedAt, end <= clock {
+                outbox.catchUp(item.call, bitrixCallID: id, at: now, wallClock: clock, effects: &effects)
+            } else {
+                open.append(.init(call: Self.begun(item.call), bitrixCallID: id))
+            }
+        }
+        outbox.resume(open)
     }
 
     // MARK: - Calls
