@@ -76,7 +76,9 @@ struct HouseRulesTests {
         for folder in folders {
             #expect(map.contains("Sources/\(folder)"), "Sources/\(folder) is not on the map")
         }
-        for folder in ["Benchmarks", "Fuzzing", "Tests", "Scripts", "docs"] { #expect(map.contains("`\(folder)`")) }
+        for folder in ["Benchmarks", "Fuzzing", "Tests", "Scripts", "docs"] {
+            #expect(map.contains("`\(folder)`"))
+        }
     }
 
     @Test("No forced try, no forced cast, no fatalError in the product")
