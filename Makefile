@@ -30,8 +30,8 @@ release: setup ## Build the daemon as it is deployed
 
 # Those that start processes run by themselves: beside the others they would wait for a thread and not for the daemon.
 test: setup ## Run all tests (FILTER=name for some, SANITIZE=address|thread|undefined, PORTABLE=1: without wide instructions)
-	swift test $(test_flags) $(if $(FILTER),,--skip IntegrationTests)
-	$(if $(FILTER),,swift test --skip-build $(test_flags) --filter IntegrationTests)
+	@Scripts/test $(test_flags) $(if $(FILTER),,--skip IntegrationTests)
+	@$(if $(FILTER),,Scripts/test --skip-build $(test_flags) --filter IntegrationTests)
 
 conformance: setup ## Run the tests that hold the RFCs true, by section
 	swift test --filter ConformanceTests
