@@ -81,7 +81,9 @@ public struct InjectedEvent: Sendable {
         }
         buffer.withUnsafeBytes { bytes in
             let callText = event.channel.name
-            var placement = callText.withBytes(in: bytes) { Placement(key: CallKey($0, hasher)) }
+            var placement = callText.withBytes(in: bytes) {
+                Placement(key: CallKey($0, hasher), pbx: CallGraph.noPBX)
+            }
             placement.callID = callText
             body(event, bytes, payload.count, placement)
         }

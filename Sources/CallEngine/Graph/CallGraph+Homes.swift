@@ -24,7 +24,7 @@ extension CallGraph {
     private mutating func followLinkedID(
         _ slot: Int, _ text: ARIText, _ payload: UnsafeRawBufferPointer, _ moment: Moment, isNew: Bool
     ) {
-        let key = text.withBytes(in: payload) { CallKey($0, hasher) }
+        let key: CallKey = key(text, in: payload, legs[slot].pbx)
         legs[slot].flags.insert(.hasLinkedID)
         let home = legs[slot].home
         if home != Self.none, calls[Int(home)].key == key { return }
@@ -66,7 +66,7 @@ extension CallGraph {
         _ slot: Int, _ idText: ARIText, _ payload: UnsafeRawBufferPointer, _ moment: Moment,
         counting: Bool = true
     ) -> Int? {
-        let key = idText.withBytes(in: payload) { CallKey($0, hasher) }
+        let key: CallKey = key(idText, in: payload, legs[slot].pbx)
         return findCall(key, legs[slot].pbx)
             ?? makeCall(key, idText, payload, slot, moment, counting: counting)
     }
@@ -95,7 +95,8 @@ extension CallGraph {
         let call = calls.insert(hash, state)
         if key.isFolded {
             calls[call].record.flags.insert(.longTexts)
-            longTexts[UInt32(call), default: LongTexts()].callID = text.string(in: payload)
+            longTexts[UInt32(call), default: LongTexts()].callID =
+                withID(text, in: payload, legs[slot].pbx) { String(decoding: $0, as: UTF8.self) }
         }
         counters.started += 1
         touch(call)

@@ -171,7 +171,7 @@ extension CallGraph {
         let isFirst = !legs[slot].isDialed
         if hasCaller {
             let text = event.caller.id.isEmpty ? event.caller.name : event.caller.id
-            let key = text.withBytes(in: payload) { ChannelKey($0, hasher) }
+            let key: ChannelKey = key(text, in: payload, pbx)
             if legs[slot].dialerHash == 0 { legs[slot].dialerHash = mixed(key.hash, pbx) }
             legs[slot].flags.remove(.originated)
             if let caller = findLeg(key, pbx) { noteDialer(caller, event, payload, moment) }

@@ -79,6 +79,8 @@ public struct CallGraph: ~Copyable {
     public static let linger: UInt64 = 10_000_000_000
     /// Legs of one call that are kept to its end; of more, those that ended are forgotten, and the call says so.
     public static let maximumLegsPerCall = 2048
+    /// The index that stands for no PBX: of events that a person made up.
+    public static let noPBX = UInt16.max
     static let none = UInt32.max
 
     /// What readers on other threads see.
@@ -89,6 +91,8 @@ public struct CallGraph: ~Copyable {
     let hasher: TextHash
     let maximumLegs: Int
     let grouping: CallGrouping
+    /// What stands before the identifiers of a PBX, by its index; empty when no PBX has any.
+    let prefixes: [[UInt8]]
     var legs: SlotTable<Leg>
     var calls: SlotTable<CallState>
     var bridges: SlotTable<Bridge>
@@ -107,11 +111,14 @@ public struct CallGraph: ~Copyable {
 
     /// An empty graph publishing into `registry`, whose capacity bounds its calls.
     ///
-    /// - Parameter seed: Random bits; row ids are drawn from a generator started with them.
+    /// - Parameters:
+    ///   - seed: Random bits; row ids are drawn from a generator started with them.
+    ///   - prefixes: What makes the identifiers of PBXs unique among each other, by the index of the PBX; see ``key(_:in:_:)``.
     public init(
         registry: CallRegistry, hasher: TextHash, seed: UInt64, maximumLegs: Int = 262_144,
-        grouping: CallGrouping = .linkedID
+        grouping: CallGrouping = .linkedID, prefixes: [String] = []
     ) {
+        self.prefixes = prefixes.allSatisfy(\.isEmpty) ? [] : prefixes.map { Array($0.utf8) }
         self.registry = registry
         self.hasher = hasher
         self.maximumLegs = maximumLegs
@@ -151,7 +158,7 @@ public struct CallGraph: ~Copyable {
         let moment = Moment(
             time: PBXTime(event.timestamp ?? receivedAt), receivedAt: receivedAt, now: now)
         let idText = event.channel.id.isEmpty ? event.channel.name : event.channel.id
-        let key = idText.withBytes(in: payload) { ChannelKey($0, hasher) }
+        let key: ChannelKey = key(idText, in: payload, pbx)
         let slot: Int
         var isNew = false
         if let known = findLeg(key, pbx) {
@@ -207,8 +214,10 @@ public struct CallGraph: ~Copyable {
     /// A made-up channel in a PBX's call would never end.
     public func mayTakeInjected(_ event: ARIEvent, payload: UnsafeRawBufferPointer) -> Bool {
         event.channel.name.withBytes(in: payload) { text in
-            if findLeg(ChannelKey(text, hasher), 0) != nil { return true }
-            return event.kind == .stasisStart && findCall(CallKey(text, hasher), 0) == nil
+            if findLeg(ChannelKey(text, hasher), Self.noPBX) != nil { return true }
+            let key = CallKey(text, hasher)
+            return event.kind == .stasisStart
+                && !(0..<max(1, UInt16(prefixes.count))).contains { findCall(key, $0) != nil }
         }
     }
 
@@ -222,7 +231,7 @@ public struct CallGraph: ~Copyable {
         }
         let home = Int(legs[slot].home)
         let call = survivor(of: home)
-        var placement = Placement(key: calls[call].key)
+        var placement = Placement(key: calls[call].key, pbx: legs[slot].pbx)
         guard calls[call].key.isFolded else { return placement }
         // A folded key is not the whole id; the event has it if it names this very call.
         if home == call, !event.channel.linkedID.isEmpty {
@@ -238,16 +247,16 @@ public struct CallGraph: ~Copyable {
     ) -> Placement {
         let useLinkedID = grouping == .linkedID && !event.channel.linkedID.isEmpty
         let text = useLinkedID ? event.channel.linkedID : idText
-        let key = text.withBytes(in: payload) { CallKey($0, hasher) }
+        let key: CallKey = key(text, in: payload, pbx)
         if let known = findCall(key, pbx) {
             let call = survivor(of: known)
-            var placement = Placement(key: calls[call].key)
+            var placement = Placement(key: calls[call].key, pbx: pbx)
             placement.openLegs = calls[call].totalOpen
             placement.hasEnded = calls[call].totalOpen == 0
             if call == known { placement.callID = text }
             return placement
         }
-        var placement = Placement(key: key)
+        var placement = Placement(key: key, pbx: pbx)
         placement.callID = text
         placement.hasEnded = event.kind == .channelDestroyed || event.kind == .stasisEnd
         return placement
@@ -273,7 +282,7 @@ public struct CallGraph: ~Copyable {
 
     func findLeg(_ party: ARIParty, _ payload: UnsafeRawBufferPointer, _ pbx: UInt16) -> Int? {
         guard party.isPresent else { return nil }
-        return findLeg(party.id.withBytes(in: payload) { ChannelKey($0, hasher) }, pbx)
+        return findLeg(key(party.id, in: payload, pbx), pbx)
     }
 
     @inline(__always)

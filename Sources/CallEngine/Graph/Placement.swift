@@ -4,6 +4,8 @@ public struct Placement: Sendable, BitwiseCopyable {
     public var key: CallKey
     /// The call's id in the payload; when `isEmpty` the key's text is the whole id.
     public var callID = ARIText()
+    /// Whose event it is.
+    public var pbx: UInt16
 
     /// Legs of the call that are there after this event.
     public var openLegs: UInt32 = 0
@@ -17,8 +19,9 @@ public struct Placement: Sendable, BitwiseCopyable {
     public var mergedCall: CallKey?
 
     /// An event of a call about whose legs nothing is known.
-    public init(key: CallKey) {
+    public init(key: CallKey, pbx: UInt16) {
         self.key = key
+        self.pbx = pbx
     }
 }
 

@@ -142,6 +142,18 @@ package final class APIService: HTTPService {
             $0.member("db", health.isDatabaseWorking ? "ok" : "error")
             $0.member("ari_connection", health.isARIConnected ? "connected" : "disconnected")
             $0.member("timestamp", environment.now)
+            // The contract's answer knows one PBX.
+            if health.pbxs.count > 1 {
+                $0.array("pbxs") { list in
+                    for pbx in health.pbxs {
+                        list.object {
+                            $0.member("name", pbx.name)
+                            $0.member("state", pbx.state.rawValue)
+                            $0.member("text", pbx.text)
+                        }
+                    }
+                }
+            }
             if let storage = health.storage { $0.storage(storage) }
         }
         respond(exchange, json: json)

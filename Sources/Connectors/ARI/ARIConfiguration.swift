@@ -32,6 +32,8 @@ package struct ARIConfiguration: Sendable, CustomStringConvertible, CustomReflec
     package var password: String
     /// Name of the Stasis application; one reader at a time may have it.
     package var appName: String
+    /// What stands before this PBX's identifiers, so that they are unique among all PBXs; empty: nothing.
+    package var prefix = ""
     /// What is read.
     package var subscription = Subscription.calls
     /// What is done with channels in our application.
@@ -89,6 +91,9 @@ package struct ARIConfiguration: Sendable, CustomStringConvertible, CustomReflec
     package var customMirror: Mirror {
         Mirror(self, children: ["description": description], displayStyle: .struct)
     }
+
+    /// Where the stream comes from, application included; two readers of the same take it from each other for ever.
+    package var eventsAddress: String { "\(url.hostField)\(eventsPath) \(appName)" }
 
     /// Where ARI's resources are: the URL's path without `/events`.
     ///

@@ -18,7 +18,6 @@ package enum Metric: Int, CaseIterable, Sendable {
     case ariReplaced
     case ariContinued
     case ariContinueRefused
-    case ariClockOffset
     case gaps
     case gapCallsEnded
     case gapCallsFound
@@ -100,7 +99,6 @@ package enum Metric: Int, CaseIterable, Sendable {
         case .ariContinued: ("ari_continued_total", "Channels sent on in the dialplan.", false)
         case .ariContinueRefused:
             ("ari_continue_refused_total", "Channels that could not be sent on in the dialplan.", false)
-        case .ariClockOffset: ("ari_clock_offset_milliseconds", "The PBX's clock minus ours.", true)
         case .gaps: ("gaps_total", "Times in which a PBX was not heard, once over.", false)
         case .gapCallsEnded:
             ("gap_calls_ended_total", "Calls whose end fell into a gap and is estimated.", false)
@@ -235,6 +233,30 @@ package final class Metrics: Sendable {
     /// The value now; values of different metrics are not from one moment.
     package subscript(_ metric: Metric) -> Int {
         values[metric.rawValue].value.load(ordering: .relaxed)
+    }
+
+    /// Appends a gauge that has a value for each of several things, in the same format.
+    ///
+    /// - Parameters:
+    ///   - label: What tells the things apart.
+    ///   - values: The label's value and the gauge's.
+    package static func append(
+        gauge name: String, help: String, label: String, _ values: [(String, Int)],
+        to output: inout [UInt8]
+    ) {
+        output.append(
+            contentsOf: "# HELP callflow_\(name) \(help)\n# TYPE callflow_\(name) gauge\n".utf8)
+        for (thing, value) in values {
+            output.append(contentsOf: "callflow_\(name){\(label)=\"".utf8)
+            for byte in thing.utf8 {
+                switch byte {
+                case 0x22, 0x5C: output += [0x5C, byte]
+                case 0x0A: output += [0x5C, 0x6E]
+                default: output.append(byte)
+                }
+            }
+            output.append(contentsOf: "\"} \(value)\n".utf8)
+        }
     }
 
     /// Appends all metrics in the Prometheus text exposition format, version 0.0.4.

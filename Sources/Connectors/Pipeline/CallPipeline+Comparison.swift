@@ -129,12 +129,16 @@ extension CallPipeline {
     /// - Parameter heardAt: Our clock at the last sign of life.
     package func noteSighting(pbx: UInt16, name: String, heardAt: Timestamp) {
         watch(pbx) { watch in
-            shared.metrics.set(.ariClockOffset, Int(watch.clock.offset.wholeMilliseconds))
             commit.append(
                 note: .sighting(
                     PBXSighting(
                         pbx: name, seenAt: watch.clock.pbxTime(of: heardAt), startedAt: watch.startedAt)))
         }
+    }
+
+    /// The PBX's clock minus ours, in milliseconds.
+    package func clockOffset(ofPBX pbx: UInt16) -> Int {
+        Int(pbx) < watches.count ? Int(watches[Int(pbx)].clock.offset.wholeMilliseconds) : 0
     }
 
     private static func reason(_ facts: ARIComparisonFacts) -> GapReason {

@@ -46,12 +46,16 @@ package final class CallPipeline {
         package var statistics: EventStatistics
         /// What becomes one row of `calls`.
         package var grouping: CallGrouping
+        /// What stands before the identifiers of a PBX, by its index.
+        package var prefixes: [String]
 
         /// Shards for `count` loops, each bounded by `maximumCalls`.
         package init(
-            count: Int, maximumCalls: Int, metrics: Metrics, grouping: CallGrouping = .linkedID
+            count: Int, maximumCalls: Int, metrics: Metrics, grouping: CallGrouping = .linkedID,
+            prefixes: [String] = []
         ) {
             self.grouping = grouping
+            self.prefixes = prefixes
             let hasher = TextHash(keyA: SystemRandom.uint64(), keyB: SystemRandom.uint64())
             self.hasher = hasher
             registries = (0..<count).map { _ in CallRegistry(capacity: maximumCalls, hasher: hasher) }
@@ -115,7 +119,8 @@ package final class CallPipeline {
         reader = ARIEventReader()
         graph = CallGraph(
             registry: shared.registries[index], hasher: shared.hasher, seed: SystemRandom.uint64(),
-            maximumLegs: shared.registries[index].capacity * 4, grouping: shared.grouping)
+            maximumLegs: shared.registries[index].capacity * 4, grouping: shared.grouping,
+            prefixes: shared.prefixes)
         outgoingCalls = Array(repeating: [], count: shared.mailboxes.count)
         heldActions = Array(repeating: [], count: shared.mailboxes.count)
         outgoing = Array(repeating: nil, count: shared.mailboxes.count)
@@ -174,7 +179,7 @@ package final class CallPipeline {
             graph.handle(
                 event, payload: payload, pbx: pbx, subscription: subscription, receivedAt: receivedAt,
                 now: loop.now.nanoseconds, actions: &actions)
-            ?? Placement(key: Self.unknownKey(shared.hasher))
+            ?? Placement(key: Self.unknownKey(shared.hasher), pbx: pbx)
         if !watches[Int(pbx)].unseen.isEmpty { noteSeen(placement, pbx) }
         guard event.kind != .channelSnapshot else { return placement }
         eventsInTick += 1
@@ -214,20 +219,10 @@ package final class CallPipeline {
         let stored = UnsafeRawBufferPointer(rebasing: payload[..<payloadCount])
         event.withStoredName(in: payload) { type in
             let occurredAt = event.timestamp ?? receivedAt
-            if placement.callID.isEmpty {
-                placement.key.text.withUnsafeBytes { callID in
-                    _ = commit.appendEvent(
-                        callID: callID, type: type, payload: stored, occurredAt: occurredAt,
-                        insertedAt: receivedAt, payloadNeedsRepair: event.payloadNeedsRepair,
-                        receipt: receipt)
-                }
-            } else {
-                placement.callID.withBytes(in: payload) { callID in
-                    _ = commit.appendEvent(
-                        callID: callID, type: type, payload: stored, occurredAt: occurredAt,
-                        insertedAt: receivedAt, payloadNeedsRepair: event.payloadNeedsRepair,
-                        receipt: receipt)
-                }
+            graph.withCallID(of: placement, in: payload) { callID in
+                _ = commit.appendEvent(
+                    callID: callID, type: type, payload: stored, occurredAt: occurredAt,
+                    insertedAt: receivedAt, payloadNeedsRepair: event.payloadNeedsRepair, receipt: receipt)
             }
         }
     }
@@ -347,8 +342,8 @@ package final class CallPipeline {
             let receivedAt = WallClock.now()
             if graph.mayTakeInjected(event, payload: buffer) {
                 _ = graph.handle(
-                    event, payload: buffer, pbx: 0, subscription: .applicationOnly, receivedAt: receivedAt,
-                    now: loop.now.nanoseconds, actions: &actions)
+                    event, payload: buffer, pbx: CallGraph.noPBX, subscription: .applicationOnly,
+                    receivedAt: receivedAt, now: loop.now.nanoseconds, actions: &actions)
             }
             write(event, buffer, placement, receivedAt, payloadCount)
         }

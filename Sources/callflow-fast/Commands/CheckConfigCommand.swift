@@ -26,8 +26,9 @@ extension String {
 extension Settings {
     /// What would be used, for people; no secrets.
     var summary: [(String, String)] {
-        [
-            ("pbx", ari.map { "\($0)" } ?? "none: \(ariMissing ?? ""), mock mode"),
+        var pbxLines = pbxs.configurations.map { ("pbx", "\($0)") }
+        if let missing = pbxs.missing { pbxLines.append(("pbx", "none: \(missing), mock mode")) }
+        return pbxLines + [
             ("database", "\(store)"),
             ("bitrix24", bitrix.map { "\($0)" } ?? "off: BITRIX_WEBHOOK_URL is not set"),
             (

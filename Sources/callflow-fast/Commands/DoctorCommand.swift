@@ -33,15 +33,18 @@ struct DoctorCommand: AsyncParsableCommand {
         var findings = MachineDoctor(ioMode: settings.ioMode, loops: settings.loops).examine()
         do {
             let tls = try TLSClientContext()
-            if let ari = settings.ari {
-                findings += try PBXDoctor(ari, tls: tls).examine(clock: WallClock.now)
-                findings += ariConfFindings(ari, path: ariConf)
-            } else {
+            for pbx in settings.pbxs.configurations {
+                let ofPBX =
+                    try PBXDoctor(pbx, tls: tls).examine(clock: WallClock.now)
+                    + ariConfFindings(pbx, path: ariConf)
+                findings += settings.pbxs.configurations.count > 1 ? ofPBX.map { $0.named(pbx.name) } : ofPBX
+            }
+            if let missing = settings.pbxs.missing {
                 findings.append(
                     Finding(
                         .pbx, "set up", .warning,
-                        "\(settings.ariMissing ?? "no PBX"): the daemon reads no PBX",
-                        remedy: "ARI_URL, ARI_USER, ARI_PASSWORD"))
+                        "\(missing): the daemon reads no PBX",
+                        remedy: "ARI_URL, ARI_USER, ARI_PASSWORD, or PBX_FILE"))
             }
             let store = StoreDoctor(
                 settings.store, settings: settings.storeSettings, poolSize: settings.poolSize)
@@ -109,5 +112,14 @@ struct DoctorCommand: AsyncParsableCommand {
             ]
         }
         return "\(JSONValue.array(list))\n"
+    }
+}
+
+extension Finding {
+    /// The same, said of one PBX of several.
+    fileprivate func named(_ name: String) -> Finding {
+        var finding = self
+        finding.check = "\(name): \(check)"
+        return finding
     }
 }

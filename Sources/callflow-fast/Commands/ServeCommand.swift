@@ -23,7 +23,7 @@ struct ServeCommand: AsyncParsableCommand {
         if let problem = output.problem {
             logger.warning("LOG_FILE: \(problem); the log goes to standard error")
         }
-        if let missing = settings.ariMissing {
+        if let missing = settings.pbxs.missing {
             logger.warning("no PBX is read: \(missing) (mock mode)")
         }
         let daemon: Daemon

@@ -25,6 +25,11 @@ struct DaemonPlan: Sendable {
 
     /// Batches of actions on their way to the CRM's loop.
     static let crmMailboxCapacity = 16_384
+    /// Orders that wait for one loop: one a PBX, and a few of the daemon's own.
+    static let orderCapacity = PBXList.maximumCount + 24
+
+    /// The loop that reads a PBX, and on which its calls live.
+    func loop(ofPBX index: Int) -> Int { index % loops }
 
     func tellCRM(_ actions: [CRMAction]) {
         guard settings.bitrix != nil else { return }
@@ -112,14 +117,16 @@ struct Daemon {
         let hasCRM = settings.bitrix != nil
         plan = DaemonPlan(
             settings: settings, loops: loops,
-            shared: .init(count: loops, maximumCalls: settings.maximumCalls, metrics: metrics),
-            orders: (0..<loops).map { _ in Mailbox(capacity: 16) },
+            shared: .init(
+                count: loops, maximumCalls: settings.maximumCalls, metrics: metrics,
+                prefixes: settings.pbxs.prefixes),
+            orders: (0..<loops).map { _ in Mailbox(capacity: DaemonPlan.orderCapacity) },
             crmActions: Mailbox(capacity: DaemonPlan.crmMailboxCapacity),
             store: try Store(
                 location: settings.store, settings: settings.storeSettings, lanes: loops, metrics: metrics,
                 logger: logger),
             tls: try TLSClientContext(),
-            links: LinkStates(pbxName: settings.ari == nil ? nil : settings.pbxName, writers: loops),
+            links: LinkStates(pbxNames: settings.pbxs.configurations.map(\.name), writers: loops),
             storage: StorageStatus(lanes: loops),
             crmLink: CRMLink(hasCRM ? .ok : .off), latch: StopLatch(), metrics: metrics, logger: logger)
         var threads: [LoopThread] = []

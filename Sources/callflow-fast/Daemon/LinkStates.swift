@@ -3,15 +3,17 @@ import Reactor
 
 /// How the daemon's links stand, written by the loops, read by whoever answers `/health`, the page or `/metrics`.
 final class LinkStates: Sendable {
-    /// The PBX.
+    /// One PBX.
     struct PBX: Sendable {
         var name: String
         var isConnected: Bool
         /// What is wrong, in words; `nil` when nothing is.
         var problem: String?
+        /// Its clock minus ours, in milliseconds; `nil` before it was measured.
+        var clockOffset: Int?
     }
 
-    private let pbx: Locked<PBX?>
+    private let pbxs: Locked<[PBX]>
     private let writers: Locked<[StoreState]>
     /// Writers whose batches have waited for an answer longer than `Self.slowAfter`.
     private let slowWriters = Locked<Set<Int>>([])
@@ -19,19 +21,24 @@ final class LinkStates: Sendable {
     /// A healthy database answers a batch in milliseconds; a frozen or unreachable one keeps its connection for long.
     static let slowAfter: Duration = .seconds(5)
 
-    init(pbxName: String?, writers count: Int) {
-        pbx = Locked(pbxName.map { PBX(name: $0, isConnected: false, problem: "not connected yet") })
+    /// - Parameter pbxNames: Those that are read, in the order of their indices; none in mock mode.
+    init(pbxNames: [String], writers count: Int) {
+        pbxs = Locked(pbxNames.map { PBX(name: $0, isConnected: false, problem: "not connected yet") })
         writers = Locked(Array(repeating: .connecting, count: count))
     }
 
-    /// The PBX that is read; `nil` in mock mode.
-    var pbxState: PBX? { pbx.withLock { $0 } }
+    /// All that are read, in order.
+    var pbxStates: [PBX] { pbxs.withLock { $0 } }
 
-    func set(pbxConnected: Bool, problem: String?) {
-        pbx.withLock {
-            $0?.isConnected = pbxConnected
-            $0?.problem = problem
+    func set(pbx index: Int, isConnected: Bool, problem: String?) {
+        pbxs.withLock {
+            $0[index].isConnected = isConnected
+            $0[index].problem = problem
         }
+    }
+
+    func set(pbx index: Int, clockOffset: Int) {
+        pbxs.withLock { $0[index].clockOffset = clockOffset }
     }
 
     func set(writer index: Int, isSlow: Bool) {

@@ -9,27 +9,39 @@ enum NodeOrder: Sendable {
     /// All loops stand and the port is ours: find out what an earlier run left open.
     case begin
     /// That is known, as far as the database could tell; read the PBX.
-    case read([StoredCall], PBXSighting?)
-    /// The PBX has told its channels for the first time: end what is still open and was not found before.
-    case endForgotten
+    case read(PBXHistory)
+    /// The PBX of that index has told its channels for the first time: end what is still open and was not found before.
+    case endForgotten(pbx: Int)
     /// Take nothing new, write out what waits, then report to the latch.
     case stop
 }
 
+/// What an earlier run left of one PBX.
+struct PBXHistory: Sendable {
+    /// Index of the PBX.
+    var pbx: Int
+    /// Calls that are open in the database.
+    var calls: [StoredCall] = []
+    /// When it was heard last.
+    var sighting: PBXSighting?
+}
+
 /// All that lives on one loop: made there, used there, told to stop by its mailbox.
 ///
-/// The first loop reads the PBX; the last one answers HTTP and talks to Bitrix24. With one loop they are the same.
+/// The PBXs are dealt out over the loops, beginning with the first; the last one answers HTTP and talks to Bitrix24.
 final class LoopNode {
     private let loop: Loop
     private let index: Int
     private let plan: DaemonPlan
     private let commit: GroupCommit
     private let pipeline: CallPipeline
-    private var ari: ARIClient?
+    /// Readers of the PBXs of this loop.
+    private var readers: [ARIClient] = []
     private var web: WebNode?
     private var crm: BitrixClient?
     private var catchUp: CRMCatchUp?
-    private var isReconciled = false
+    /// Indices of PBXs whose channels were compared.
+    private var reconciled: Set<Int> = []
     /// When a batch last became durable, or when nothing was on its way.
     private var lastAnswer: MonotonicInstant
     private var isSlow = false
@@ -85,28 +97,31 @@ final class LoopNode {
         try web?.listen()
     }
 
-    private func startReading() {
-        guard let configuration = plan.settings.ari else { return }
+    private func startReading(pbx index: Int) {
         let client = ARIClient(
-            loop: loop, configuration: configuration, sink: self, tls: plan.tls, logger: plan.logger,
-            metrics: plan.metrics)
-        ari = client
+            loop: loop, index: index, configuration: plan.settings.pbxs.configurations[index], sink: self,
+            tls: plan.tls, logger: plan.logger, metrics: plan.metrics)
+        if readers.isEmpty { noteSightings() }
+        readers.append(client)
         client.start()
     }
 
     /// Writes down now and then that the PBX is heard.
     private func noteSightings() {
         loop.schedule(after: Self.sightingInterval) { [weak self] in
-            self?.noteSighting()
+            self?.noteSightingsNow()
             self?.noteSightings()
         }
     }
 
     private static let sightingInterval: Duration = .seconds(2)
 
-    private func noteSighting() {
-        guard let ari, ari.isFollowing else { return }
-        pipeline.noteSighting(pbx: UInt16(ari.index), name: ari.name, heardAt: ari.heardAt)
+    private func noteSightingsNow() {
+        for reader in readers where reader.isFollowing {
+            let pbx = UInt16(reader.index)
+            pipeline.noteSighting(pbx: pbx, name: reader.name, heardAt: reader.heardAt)
+            plan.links.set(pbx: reader.index, clockOffset: pipeline.clockOffset(ofPBX: pbx))
+        }
     }
 
     private func startCRM(reader: any StoreReader) {
@@ -122,7 +137,7 @@ final class LoopNode {
         }
         guard configuration.catchUpTime > .zero else { return }
         let catchUp = CRMCatchUp(
-            loop: loop, reader: reader, client: client, pbxName: plan.settings.pbxName,
+            loop: loop, reader: reader, client: client, pbxNames: plan.settings.pbxs.names,
             since: plan.startedAt - configuration.catchUpTime, before: plan.startedAt, logger: plan.logger)
         self.catchUp = catchUp
         catchUp.start()
@@ -137,16 +152,20 @@ final class LoopNode {
 
     private func take(_ order: NodeOrder) {
         switch order {
-        case .begin: web?.readOpenCalls { [plan] in _ = plan.orders[0].post(.read($0, $1)) }
-        case .read(let calls, let sighting):
-            pipeline.adopt(calls, sighting: sighting, pbx: 0)
-            startReading()
-            noteSightings()
-        case .endForgotten: web?.endForgottenCalls()
+        case .begin:
+            web?.readOpenCalls { [plan] histories in
+                for history in histories {
+                    _ = plan.orders[plan.loop(ofPBX: history.pbx)].post(.read(history))
+                }
+            }
+        case .read(let history):
+            pipeline.adopt(history.calls, sighting: history.sighting, pbx: UInt16(history.pbx))
+            startReading(pbx: history.pbx)
+        case .endForgotten(let pbx): web?.endForgottenCalls(pbx: pbx)
         case .stop:
             // The next run need not doubt what this one saw to the end.
-            noteSighting()
-            ari?.stop()
+            noteSightingsNow()
+            for reader in readers { reader.stop() }
             web?.stopAccepting()
             // One more tick: events that another loop handed over before it stopped are taken first.
             loop.schedule(after: .milliseconds(50)) { [self] in
@@ -173,12 +192,12 @@ extension LoopNode: ARIEventSink {
 
     func stateChanged(_ client: ARIClient, _ state: ARIConnectionState) {
         switch state {
-        case .connected: plan.links.set(pbxConnected: true, problem: client.problem)
+        case .connected: plan.links.set(pbx: client.index, isConnected: true, problem: client.problem)
         case .disconnected(let reason, _):
             pipeline.connectionLost(pbx: UInt16(client.index))
-            plan.links.set(pbxConnected: false, problem: reason)
+            plan.links.set(pbx: client.index, isConnected: false, problem: reason)
         case .idle, .connecting: break
-        case .stopped: plan.links.set(pbxConnected: false, problem: "stopped")
+        case .stopped: plan.links.set(pbx: client.index, isConnected: false, problem: "stopped")
         }
     }
 
@@ -192,9 +211,8 @@ extension LoopNode: ARIEventSink {
 
     func comparisonEnded(_ facts: ARIComparisonFacts, from client: ARIClient) {
         pipeline.comparisonEnded(facts, pbx: UInt16(client.index), name: client.name)
-        guard !isReconciled else { return }
-        isReconciled = true
-        _ = plan.orders[plan.loops - 1].post(.endForgotten)
+        guard reconciled.insert(client.index).inserted else { return }
+        _ = plan.orders[plan.loops - 1].post(.endForgotten(pbx: client.index))
     }
 
     private static func subscription(of client: ARIClient) -> CallGraph.Subscription {

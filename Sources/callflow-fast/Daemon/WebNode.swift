@@ -12,8 +12,8 @@ final class WebNode {
     private let keeper: StoreKeeper?
     private var service: APIService?
     private var server: HTTPServer?
-    /// When an earlier run heard the PBX last.
-    private var sighting: PBXSighting?
+    /// When an earlier run heard each PBX last, by name.
+    private var sightings: [String: PBXSighting] = [:]
 
     init(loop: Loop, plan: DaemonPlan) {
         self.loop = loop
@@ -35,13 +35,13 @@ final class WebNode {
         plan.logger.info("API and live page", metadata: ["address": "http://\(bound)/"])
     }
 
-    /// Reads what an earlier run left open, and when it heard the PBX last.
+    /// Reads what an earlier run left open, and when it heard each PBX last.
     ///
-    /// Tries for `Self.openCallsTime`; a database that is away must not keep us from the PBX. What it has then is ended
+    /// Tries for `Self.openCallsTime`; a database that is away must not keep us from the PBXs. What it has then is ended
     /// later, by `endForgottenCalls`.
     ///
-    /// - Parameter completion: Called once, later.
-    func readOpenCalls(_ completion: @escaping ([StoredCall], PBXSighting?) -> Void) {
+    /// - Parameter completion: Called once, later, with an entry for each PBX that is read.
+    func readOpenCalls(_ completion: @escaping ([PBXHistory]) -> Void) {
         readOpenCalls(until: loop.now + Self.openCallsTime, completion)
     }
 
@@ -49,52 +49,62 @@ final class WebNode {
     private static let openCallsPause: Duration = .milliseconds(100)
 
     private func readOpenCalls(
-        until deadline: MonotonicInstant, _ completion: @escaping ([StoredCall], PBXSighting?) -> Void
+        until deadline: MonotonicInstant, _ completion: @escaping ([PBXHistory]) -> Void
     ) {
-        let name = plan.settings.pbxName
+        let read = plan.settings.pbxs.configurations.indices
         reader.sightings { [weak self] result in
             guard let self else { return }
             guard case .success(let sightings) = result else {
                 guard loop.now < deadline else {
                     plan.logger.warning(
-                        "the PBX is read before the calls of an earlier run: the database is away")
-                    return completion([], nil)
+                        "PBXs are read before the calls of an earlier run: the database is away")
+                    return completion(read.map { PBXHistory(pbx: $0) })
                 }
                 loop.schedule(after: Self.openCallsPause) { [weak self] in
                     self?.readOpenCalls(until: deadline, completion)
                 }
                 return
             }
-            sighting = sightings.first { $0.pbx == name }
+            for sighting in sightings { self.sightings[sighting.pbx] = sighting }
             let filter = CallFilter(limit: StoreReads.maximumOpenCalls, openBefore: plan.startedAt)
             reader.calls(filter) { [weak self] result in
                 guard let self else { return }
-                let calls = ((try? result.get()) ?? []).filter { ($0.pbx ?? name) == name }
-                if !calls.isEmpty {
-                    plan.logger.info(
-                        "calls of an earlier run are open", metadata: ["calls": "\(calls.count)"])
-                }
-                completion(calls, sighting)
+                let calls = Dictionary(grouping: (try? result.get()) ?? [], by: pbxName(of:))
+                completion(
+                    read.map { index in
+                        let name = plan.settings.pbxs.names[index]
+                        let left = calls[name] ?? []
+                        if !left.isEmpty {
+                            plan.logger.info(
+                                "calls of an earlier run are open",
+                                metadata: ["pbx": "\(name)", "calls": "\(left.count)"])
+                        }
+                        return PBXHistory(pbx: index, calls: left, sighting: self.sightings[name])
+                    })
             }
         }
     }
 
-    /// Ends calls that are open in the database, are older than this run, and are not among the PBX's channels.
+    /// Whose call it is; a row without a name is of a time when the first PBX was the only one.
+    private func pbxName(of call: StoredCall) -> String { call.pbx ?? plan.settings.pbxs.names[0] }
+
+    /// Ends calls of a PBX that are open in the database, are older than this run, and are not among the PBX's channels.
     ///
     /// The other shards get a moment to take what the PBX just told.
-    func endForgottenCalls() {
+    func endForgottenCalls(pbx index: Int) {
         loop.schedule(after: .seconds(3)) { [weak self] in
             guard let self else { return }
             let filter = CallFilter(limit: StoreReads.maximumOpenCalls, openBefore: plan.startedAt)
-            reader.calls(filter) { [weak self] in self?.endForgotten($0) }
+            reader.calls(filter) { [weak self] in self?.endForgotten($0, pbx: index) }
         }
     }
 
-    private func endForgotten(_ result: Result<[StoredCall], StoreError>) {
+    private func endForgotten(_ result: Result<[StoredCall], StoreError>, pbx index: Int) {
         switch result {
         case .success(let calls):
-            let name = plan.settings.pbxName
-            let forgotten = calls.filter { ($0.pbx ?? name) == name && liveCall(callID: $0.callID) == nil }
+            let name = plan.settings.pbxs.names[index]
+            let sighting = sightings[name]
+            let forgotten = calls.filter { pbxName(of: $0) == name && liveCall(callID: $0.callID) == nil }
             let told = forgotten.prefix { call in
                 let lastSeen = [sighting?.seenAt, call.startedAt, call.answeredAt].compactMap { $0 }.max()
                 return plan.shared.mailboxes[plan.shard(of: call.callID)].post(
@@ -103,12 +113,12 @@ final class WebNode {
             guard !forgotten.isEmpty else { return }
             plan.logger.warning(
                 "calls ended that an earlier run left open and the PBX no longer has",
-                metadata: ["calls": "\(told.count)"])
+                metadata: ["pbx": "\(name)", "calls": "\(told.count)"])
             // A mailbox was full: the rest is found again once these are written.
-            if told.count < forgotten.count { endForgottenCalls() }
+            if told.count < forgotten.count { endForgottenCalls(pbx: index) }
         case .failure(let error):
             plan.logger.warning("open calls of an earlier run are looked at again later: \(error)")
-            loop.schedule(after: .seconds(30)) { [weak self] in self?.endForgottenCalls() }
+            loop.schedule(after: .seconds(30)) { [weak self] in self?.endForgottenCalls(pbx: index) }
         }
     }
 
@@ -128,12 +138,10 @@ extension WebNode: APIEnvironment {
     var now: Timestamp { WallClock.now() }
 
     var health: HealthSnapshot {
-        var pbxs: [LinkStatus] = []
-        if let pbx = plan.links.pbxState {
-            pbxs.append(
-                LinkStatus(
-                    name: "PBX \(pbx.name)", state: pbx.isConnected ? .ok : .error,
-                    text: pbx.problem ?? "connected"))
+        let pbxs = plan.links.pbxStates.map { pbx in
+            LinkStatus(
+                name: "PBX \(pbx.name)", state: pbx.isConnected ? .ok : .error,
+                text: pbx.problem ?? "connected")
         }
         return HealthSnapshot(
             pbxs: pbxs, database: databaseStatus, crm: crmStatus, storage: storageSnapshot)
@@ -167,6 +175,14 @@ extension WebNode: APIEnvironment {
     func appendMetrics(to output: inout [UInt8]) {
         let age = plan.store.spoolStatus?.oldest.map { (now.microseconds - $0.microseconds) / 1_000_000 }
         plan.metrics.set(.spoolOldestSeconds, Int(max(0, age ?? 0)))
+        let pbxs = plan.links.pbxStates
+        guard !pbxs.isEmpty else { return }
+        Metrics.append(
+            gauge: "pbx_connected", help: "Whether the PBX's events are read.", label: "pbx",
+            pbxs.map { ($0.name, $0.isConnected ? 1 : 0) }, to: &output)
+        Metrics.append(
+            gauge: "pbx_clock_offset_milliseconds", help: "The PBX's clock minus ours.", label: "pbx",
+            pbxs.compactMap { pbx in pbx.clockOffset.map { (pbx.name, $0) } }, to: &output)
     }
 
     private var databaseStatus: LinkStatus {
@@ -199,7 +215,7 @@ extension WebNode: APIEnvironment {
 
     var totalEvents: Int { plan.shared.statistics.total }
     var eventsPerType: [(name: String, count: Int)] { plan.shared.statistics.perType }
-    var pbxNames: [String] { [plan.settings.pbxName] }
+    var pbxNames: [String] { plan.settings.pbxs.names }
     var store: any StoreReader { reader }
 
     func forEachLiveCall(_ body: (CallRecord) -> Bool) {

@@ -14,11 +14,8 @@ struct Settings {
     var loops: Int
     var maximumCalls: Int
     var listenAddress: SocketAddress
-    /// `nil`: mock mode, no PBX is read.
-    var ari: ARIConfiguration?
-    /// Why there is no PBX, for the log.
-    var ariMissing: String?
-    var pbxName: String
+    /// The PBXs that are read.
+    var pbxs: PBXList
     var store: StoreLocation
     var storeSettings: StoreSettings
     /// Upper bound of PostgreSQL connections, writers and readers together.
@@ -36,8 +33,7 @@ struct Settings {
         loops = try source.number("LOOPS", in: 1...256, default: max(1, cores))
         maximumCalls = try source.number("MAX_CALLS", in: 64...4_000_000, default: 65_536)
         listenAddress = try Self.listenAddress(source)
-        pbxName = source.text("PBX_NAME") ?? "main"
-        (ari, ariMissing) = try Self.ari(source, pbxName: pbxName)
+        pbxs = try PBXList(source)
         do throws(StoreError) {
             store = try StoreLocation(databaseURL: source.text("DATABASE_URL"))
         } catch {
@@ -59,9 +55,9 @@ struct Settings {
             "SQLITE_SYNCHRONOUS", default: storeSettings.sqliteSynchronous)
         storeSettings.durability = try source.choice("DURABILITY", default: storeSettings.durability)
         storeSettings.spool = try Self.spool(source, store, storeSettings.durability)
-        storeSettings.pbxNames = [pbxName]
+        storeSettings.pbxNames = pbxs.names
         do throws(BitrixConfigurationError) {
-            bitrix = try BitrixConfiguration(pbxName: pbxName, reading: { source.text($0) })
+            bitrix = try BitrixConfiguration(pbxName: pbxs.names[0], reading: { source.text($0) })
         } catch {
             throw SettingError(variable: error.variable, problem: error.problem)
         }
@@ -115,33 +111,5 @@ struct Settings {
             throw SettingError(
                 variable: "HTTP_ADDRESS", problem: "must be an IPv4 or IPv6 address, not \"\(address)\"")
         }
-    }
-
-    private static func ari(_ source: SettingSource, pbxName: String) throws -> (ARIConfiguration?, String?) {
-        let subscription = try source.choice("ARI_SUBSCRIBE", default: ARIConfiguration.Subscription.calls)
-        let policy = try source.choice("ARI_STASIS_POLICY", default: ARIConfiguration.StasisPolicy.continue)
-        guard let text = source.text("ARI_URL") else { return (nil, "ARI_URL is not set") }
-        let url: URL
-        do {
-            url = try URL(text)
-        } catch {
-            throw SettingError(variable: "ARI_URL", problem: "\(error)")
-        }
-        guard url.scheme == .ws || url.scheme == .wss else {
-            throw SettingError(variable: "ARI_URL", problem: "must begin with ws:// or wss://")
-        }
-        guard url.user == nil, url.password == nil else {
-            throw SettingError(
-                variable: "ARI_URL", problem: "must not hold the password; use ARI_USER and ARI_PASSWORD")
-        }
-        guard let user = source.text("ARI_USER") else { return (nil, "ARI_USER is not set") }
-        guard let password = source.text("ARI_PASSWORD") else { return (nil, "ARI_PASSWORD is not set") }
-        var configuration = ARIConfiguration(name: pbxName, url: url, user: user, password: password)
-        // One pass over the bytes checks JSON and encoding.
-        configuration.textValidation = .reader
-        configuration.appName = source.text("ARI_APP_NAME") ?? configuration.appName
-        configuration.subscription = subscription
-        configuration.stasisPolicy = policy
-        return (configuration, nil)
     }
 }

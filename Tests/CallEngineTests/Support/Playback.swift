@@ -25,12 +25,13 @@ final class Playback {
 
     init(
         _ subscription: CallGraph.Subscription = .allChannels, capacity: Int = 4096,
-        maximumLegs: Int = 262_144, grouping: CallGrouping = .linkedID
+        maximumLegs: Int = 262_144, grouping: CallGrouping = .linkedID, prefixes: [String] = []
     ) {
         registry = CallRegistry(capacity: capacity, hasher: Self.hasher)
         self.subscription = subscription
         graph = CallGraph(
-            registry: registry, hasher: Self.hasher, seed: 1, maximumLegs: maximumLegs, grouping: grouping)
+            registry: registry, hasher: Self.hasher, seed: 1, maximumLegs: maximumLegs, grouping: grouping,
+            prefixes: prefixes)
     }
 
     var counters: CallGraph.Counters { graph.counters }
@@ -56,7 +57,8 @@ final class Playback {
             unplaced += 1
             return
         }
-        placements.append(placement.key.text.string)
+        placements.append(
+            graph.withCallID(of: placement, in: payload) { String(decoding: $0, as: UTF8.self) })
     }
 
     /// A connection to the PBX opened.

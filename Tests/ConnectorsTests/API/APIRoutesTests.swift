@@ -26,7 +26,8 @@ struct APIRoutesTests {
         #expect(bad.status == 200)
         let expected =
             #"{"status":"ok","db":"error","ari_connection":"disconnected","#
-            + #""timestamp":"2026-02-04T19:30:00Z"}"#
+            + #""timestamp":"2026-02-04T19:30:00Z","pbxs":[{"name":"PBX one","state":"ok","text":"connected"},"#
+            + #"{"name":"PBX two","state":"error","text":"refused"}]}"#
         #expect(bad.body == expected)
         bench.environment.health.pbxs = []
         #expect(bench.get("/health").body.contains(#""ari_connection":"disconnected""#), "mock mode")

@@ -23,7 +23,7 @@ package final class CRMCatchUp {
     private let loop: Loop
     private let reader: any StoreReader
     private let client: BitrixClient
-    private let pbxName: String
+    private let pbxNames: [String]
     private let since: Timestamp
     private let before: Timestamp
     private let logger: Logger
@@ -38,13 +38,13 @@ package final class CRMCatchUp {
     ///   - since: Calls that began before this are left alone.
     ///   - before: When this run began; rows made after are its own.
     package init(
-        loop: Loop, reader: any StoreReader, client: BitrixClient, pbxName: String, since: Timestamp,
+        loop: Loop, reader: any StoreReader, client: BitrixClient, pbxNames: [String], since: Timestamp,
         before: Timestamp, logger: Logger
     ) {
         self.loop = loop
         self.reader = reader
         self.client = client
-        self.pbxName = pbxName
+        self.pbxNames = pbxNames
         self.since = since
         self.before = before
         self.logger = logger
@@ -76,7 +76,7 @@ package final class CRMCatchUp {
         timer = nil
     }
 
-    private func isOurs(_ call: StoredCall) -> Bool { (call.pbx ?? pbxName) == pbxName }
+    private func isOurs(_ call: StoredCall) -> Bool { call.pbx.map(pbxNames.contains) ?? true }
 
     private func page(after cursor: CallCursor?) {
         guard !isStopped else { return }

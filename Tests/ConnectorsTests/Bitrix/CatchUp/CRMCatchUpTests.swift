@@ -106,7 +106,7 @@ struct CRMCatchUpTests {
         ]
         let before = BitrixBench.now
         let catchUp = CRMCatchUp(
-            loop: bench.http.loop, reader: reader, client: next, pbxName: "pbx1",
+            loop: bench.http.loop, reader: reader, client: next, pbxNames: ["pbx1"],
             since: before - .seconds(3600), before: before, logger: bench.http.log.logger)
         catchUp.start()
         bench.http.run { bench.rows.count == 3 && next.pendingSteps == 0 }
