@@ -60,14 +60,29 @@ public struct CallDetails: Sendable {
     public internal(set) var segments: [CallSegment] = []
     /// Indices into `legs` of the telephones called; `CallSegment.attempts` are ranges of it.
     public internal(set) var attempts: [Int32] = []
+    /// An end of the call was given before, so fewer legs or parts than then may be left.
+    public internal(set) var isRepeated = false
     /// Places of the legs in the graph, beside `legs`.
     var slots: [UInt32] = []
 
     /// Nothing.
     public init() {}
 
+    /// Takes the parts.
+    public init(
+        facts: CallFacts, legs: [LegRecord] = [], segments: [CallSegment] = [], attempts: [Int32] = [],
+        isRepeated: Bool = false
+    ) {
+        self.facts = facts
+        self.legs = legs
+        self.segments = segments
+        self.attempts = attempts
+        self.isRepeated = isRepeated
+    }
+
     mutating func removeAll() {
         facts = CallFacts()
+        isRepeated = false
         legs.removeAll(keepingCapacity: true)
         segments.removeAll(keepingCapacity: true)
         attempts.removeAll(keepingCapacity: true)

@@ -88,6 +88,8 @@ public struct CallRecord: Sendable, BitwiseCopyable {
         public static let estimatedEnd = Flags(rawValue: 2)
         /// The call became part of an older call.
         public static let merged = Flags(rawValue: 4)
+        /// Some of the call was not seen: its begin, or what happened while the PBX was not heard.
+        public static let partial = Flags(rawValue: 8)
     }
 
     /// Row id.

@@ -94,6 +94,8 @@ extension CallGraph {
                 calls[call].isEnding = false
                 calls[call].needsDetails = false
                 derive(call)
+                details.isRepeated = calls[call].hasGivenEnd
+                if calls[call].record.status == .finished { calls[call].hasGivenEnd = true }
             }
             if isEnding { end(call, &actions) }
             // Only now: looking at the legs may have touched it again.

@@ -143,15 +143,29 @@ extension CallGraph {
         let isTalking = leg.talkSince.isKnown
         var talk = leg.talk
         if isTalking { talk += sight.end.microseconds(since: leg.talkSince) }
-        return LegRecord(
-            channelID: leg.key.text, name: leg.name, number: number(of: slot),
-            roles: roles(of: slot, sight, slots), result: result(of: slot, sight), pbx: leg.pbx,
-            dialedBy: findLeg(hash: leg.dialerHash).map { legs[$0].key.text } ?? InlineText(),
-            startedAt: leg.startedAt.timestamp ?? calls[sight.call].record.startedAt,
-            dialedAt: leg.dialedAt.timestamp, ringingAt: leg.ringingAt.timestamp,
-            answeredAt: leg.upAt.timestamp, talkStartedAt: leg.firstTalkAt.timestamp,
-            endedAt: leg.endedAt.timestamp, talkMicroseconds: talk, holdMicroseconds: min(leg.hold, talk),
-            cause: leg.cause, sipCode: leg.sipCode, isEndEstimated: leg.flags.contains(.endEstimated))
+        var record = LegRecord(
+            channelID: leg.key.text,
+            startedAt: leg.startedAt.timestamp ?? calls[sight.call].record.startedAt)
+        record.name = leg.name
+        record.number = number(of: slot)
+        record.roles = roles(of: slot, sight, slots)
+        record.result = result(of: slot, sight)
+        record.pbx = leg.pbx
+        if let dialer = findLeg(hash: leg.dialerHash) { record.dialedBy = legs[dialer].key.text }
+        record.dialedAt = leg.dialedAt.timestamp
+        record.ringingAt = leg.ringingAt.timestamp
+        record.answeredAt = leg.upAt.timestamp
+        record.talkStartedAt = leg.firstTalkAt.timestamp
+        record.endedAt = leg.endedAt.timestamp
+        record.talkMicroseconds = talk
+        record.holdMicroseconds = min(leg.hold, talk)
+        record.cause = leg.cause
+        record.sipCode = leg.sipCode
+        record.isEndEstimated = leg.flags.contains(.endEstimated)
+        if leg.home != Self.none, Int(leg.home) != sight.call {
+            record.cameFrom = calls[Int(leg.home)].key.text
+        }
+        return record
     }
 
     /// What was dialled to reach it, else its endpoint if it was dialled, else its caller's number.

@@ -201,6 +201,8 @@ extension CallGraph {
         counters.finished -= 1
         calls[call].record.updatedAt = moment.receivedAt
         calls[call].needsSave = true
+        // Its row says that it is part of the other.
+        calls[call].needsDetails = true
         chooseRoot(call)
         chooseRoot(top)
         touch(call)

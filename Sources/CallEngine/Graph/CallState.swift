@@ -53,6 +53,8 @@ struct CallState: BitwiseCopyable {
     var needsSave = false
     /// Its legs and segments are to be given to the store.
     var needsDetails = false
+    /// They were given with the call's end before.
+    var hasGivenEnd = false
     var isTouched = false
     var isPublished = false
     var isIncomplete = false

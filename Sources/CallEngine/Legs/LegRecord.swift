@@ -40,4 +40,29 @@ public struct LegRecord: Sendable, BitwiseCopyable {
     public var sipCode: UInt16
     /// Its end was inferred.
     public var isEndEstimated: Bool
+    /// The call that it was a leg of before that became part of this one; empty: it was always of this one.
+    public var cameFrom = InlineText<76>()
+
+    /// A leg of which only this is known.
+    public init(channelID: InlineText<48>, startedAt: Timestamp) {
+        self.channelID = channelID
+        self.startedAt = startedAt
+        name = InlineText()
+        number = InlineText()
+        roles = []
+        result = .none
+        pbx = 0
+        dialedBy = InlineText()
+        talkMicroseconds = 0
+        holdMicroseconds = 0
+        cause = 0
+        sipCode = 0
+        isEndEstimated = false
+    }
+
+    /// From its first ringing, or else its dialling, to its answer or end; 0 when it was never called, or is still.
+    public var ringMicroseconds: Int64 {
+        guard let begin = ringingAt ?? dialedAt, let end = answeredAt ?? endedAt else { return 0 }
+        return max(0, end.microseconds - begin.microseconds)
+    }
 }

@@ -34,7 +34,7 @@ public enum SegmentKind: UInt8, Sendable, CaseIterable, BitwiseCopyable {
     }
 }
 
-/// One part of a call; an element of column `segments`.
+/// One part of a call: a row of table `call_segments`.
 public struct CallSegment: Sendable, BitwiseCopyable {
     /// Parts of one call that are kept.
     public static let maximumCount = 64
@@ -65,11 +65,18 @@ public struct CallSegment: Sendable, BitwiseCopyable {
     private var firstAttempt: Int32 = 0
     private var endOfAttempts: Int32 = 0
 
-    init(_ kind: SegmentKind, name: InlineText<40>, from startedAt: PBXTime, to endedAt: PBXTime) {
+    /// A part without attempts; one that ends before its begin ends with it.
+    public init(_ kind: SegmentKind, name: InlineText<40>, from startedAt: Timestamp, to endedAt: Timestamp) {
         self.kind = kind
         self.name = name
-        self.startedAt = startedAt.timestamp ?? Timestamp(microseconds: 0)
-        self.endedAt = max(self.startedAt, endedAt.timestamp ?? Timestamp(microseconds: 0))
+        self.startedAt = startedAt
+        self.endedAt = max(startedAt, endedAt)
+    }
+
+    init(_ kind: SegmentKind, name: InlineText<40>, from startedAt: PBXTime, to endedAt: PBXTime) {
+        self.init(
+            kind, name: name, from: startedAt.timestamp ?? Timestamp(microseconds: 0),
+            to: endedAt.timestamp ?? Timestamp(microseconds: 0))
     }
 }
 

@@ -35,6 +35,8 @@ package struct StoredCall: Sendable, Hashable {
     package var pbx: String?
     /// Whether `endedAt` was inferred.
     package var endedEstimated: Bool
+    /// What was derived from its legs.
+    package var facts = StoredFacts()
 }
 
 /// A row of `call_events`.
@@ -59,6 +61,8 @@ package struct StoredEvent: Sendable, Hashable {
 package struct StoredCallWithEvents: Sendable, Hashable {
     /// The call's row.
     package var call: StoredCall
+    /// Its legs and parts; empty unless they were asked for.
+    package var parts = StoredParts()
     /// Its events, oldest first, at most `StoreReads.maximumEvents`.
     package var events: [StoredEvent]
 }
@@ -125,6 +129,8 @@ package protocol StoreReader: AnyObject {
     func call(
         id callID: String, events page: EventPage,
         completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void)
+    /// The legs and parts of a call that has ended; none of another.
+    func parts(of callID: String, completion: @escaping (Result<StoredParts, StoreError>) -> Void)
     /// Times in which a PBX was not heard, the newest first.
     func gaps(limit: Int, completion: @escaping (Result<[StoredGap], StoreError>) -> Void)
     /// When each PBX was last heard.

@@ -10,6 +10,8 @@ final class FakeReader: StoreReader {
     var rows: [StoredCall] = []
     var events: [String: [StoredEvent]] = [:]
     var failure: StoreError?
+    /// Legs and parts by call.
+    var parts: [String: StoredParts] = [:]
     var gapRows: [StoredGap] = []
     private(set) var filters: [CallFilter] = []
     private(set) var askedIDs: [String] = []
@@ -21,6 +23,12 @@ final class FakeReader: StoreReader {
 
     func start() {}
     func stop() {}
+
+    func parts(of callID: String, completion: @escaping (Result<StoredParts, StoreError>) -> Void) {
+        let result: Result<StoredParts, StoreError> =
+            failure.map { .failure($0) } ?? .success(parts[callID] ?? StoredParts())
+        loop.schedule(after: .zero) { completion(result) }
+    }
 
     func gaps(limit: Int, completion: @escaping (Result<[StoredGap], StoreError>) -> Void) {
         let result: Result<[StoredGap], StoreError> =

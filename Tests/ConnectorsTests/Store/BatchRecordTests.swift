@@ -37,6 +37,10 @@ struct BatchRecordTests {
         }
         batch.appendCall(record, longTexts: LongTexts(calleeNumber: long))
         batch.appendCall(.test("c1"))
+        // Replaced within the batch: only the newest goes to the disk.
+        batch.appendCall(CallPartsTests.finished(60), details: CallPartsTests.details())
+        batch.appendCall(
+            CallPartsTests.finished(61), details: CallPartsTests.details(legs: 2, repeated: true))
         [UInt8]("c1".utf8).withUnsafeBytes { batch.appendCRM(callID: $0, bitrixCallID: $0) }
         let call = CRMCall(
             callID: "c0", direction: .inbound, callerNumber: nil, calleeNumber: "304", startedAt: .test(1),
@@ -56,6 +60,13 @@ struct BatchRecordTests {
         #expect(
             read.callParameters(pbxNames: Self.names)?.map(\.bytes)
                 == original.callParameters(pbxNames: Self.names)?.map(\.bytes))
+        let (details, sent) = (
+            read.detailParameters(pbxNames: Self.names), original.detailParameters(pbxNames: Self.names)
+        )
+        #expect(details?.legs.map(\.bytes) == sent?.legs.map(\.bytes))
+        #expect(details?.legs.first?.count == 2)
+        #expect(details?.segments.map(\.bytes) == sent?.segments.map(\.bytes))
+        #expect(details?.surplus.map(\.bytes) == sent?.surplus.map(\.bytes))
         #expect(read.crmParameters()?.map(\.bytes) == original.crmParameters()?.map(\.bytes))
         #expect(read.crmActions == original.crmActions)
         #expect(BatchRecord.encode(read, pbxNames: Self.names) == bytes)

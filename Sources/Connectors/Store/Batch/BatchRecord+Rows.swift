@@ -36,6 +36,8 @@ extension WriteBatch {
             var fields = RecordReader(try reader.slice())
             let (record, texts) = try CallRecord.read(&fields, pbxs: pbxs)
             appendCall(record, longTexts: texts)
+            // Batches of an earlier version end here.
+            if !fields.isAtEnd { try appendDetails(reading: &fields, pbxs: pbxs) }
         }
     }
 }
@@ -70,6 +72,11 @@ extension CallRows {
                 withCallID(at: row) { writer.append(bytes: $0) }
                 withCallerNumber(at: row) { writer.append(bytes: $0) }
                 withCalleeNumber(at: row) { writer.append(bytes: $0) }
+                if let entry = details(at: row) {
+                    entry.encode(into: &writer, of: details)
+                } else {
+                    writer.append(UInt8(0))
+                }
                 // New fields go here, at the end.
             }
         }

@@ -26,39 +26,70 @@ struct CallRows {
     ///
     /// A colliding hash moves on by one.
     private var rows: [Int: Int] = [:]
+    /// What was derived from the calls' legs; a row without is of a call that only changed.
+    private(set) var details = DetailRows()
 
     var count: Int { records.count }
 
     /// Memory of the rows; with the index, not to the byte.
-    var byteCount: Int { records.count * (MemoryLayout<CallRecord>.stride + 32) + longTexts.count * 512 }
+    var byteCount: Int {
+        records.count * (MemoryLayout<CallRecord>.stride + 40) + longTexts.count * 512 + details.byteCount
+    }
 
     /// Takes the newest state of a call; a row of the same call is replaced.
-    mutating func append(_ record: borrowing CallRecord, longTexts texts: LongTexts?) {
+    ///
+    /// Details of an earlier state stay when the newer one has none.
+    mutating func append(
+        _ record: borrowing CallRecord, longTexts texts: LongTexts?, details: CallDetails? = nil
+    ) {
         let record = copy record
+        let row = place(record, texts)
+        if let details { self.details.append(details, at: row, isOver: record.status == .finished) }
+    }
+
+    /// Puts the record into its row, an old or a new one.
+    private mutating func place(_ record: CallRecord, _ texts: LongTexts?) -> Int {
         var hash = Self.withCallID(of: record, texts) { Self.hash($0) }
         while let row = rows[hash] {
             if hasSameCallID(row, record, texts) {
                 records[row] = record
                 if texts != nil || !longTexts.isEmpty { longTexts[row] = texts }
-                return
+                return row
             }
             hash = hash &+ 1
         }
         rows[hash] = records.count
         if let texts { longTexts[records.count] = texts }
         records.append(record)
+        details.appendRow()
+        return records.count - 1
     }
 
     /// Appends rows of another batch.
     mutating func append(contentsOf other: CallRows, in range: Range<Int>) {
-        for row in range { append(other.records[row], longTexts: other.longTexts[row]) }
+        for from in range {
+            let row = place(other.records[from], other.longTexts[from])
+            details.append(copying: from, of: other.details, at: row)
+        }
     }
+
+    /// Takes details read back from the spool for the row appended last.
+    mutating func appendDetails(
+        reading reader: inout RecordReader, pbxs: [UInt16]
+    ) throws(BatchRecord.Damage) {
+        guard !records.isEmpty else { throw .malformed("details of no call") }
+        try details.append(reading: &reader, at: records.count - 1, pbxs: pbxs)
+    }
+
+    /// What was derived from the legs of the call in `row`; `nil` when nothing was.
+    func details(at row: Int) -> DetailRows.Entry? { details.entry(of: row) }
 
     mutating func removeAll(keepingUpTo keptBytes: Int) {
         let keep = records.capacity * MemoryLayout<CallRecord>.stride <= keptBytes
         records.removeAll(keepingCapacity: keep)
         rows.removeAll(keepingCapacity: keep)
         longTexts.removeAll()
+        details.removeAll(keepingUpTo: keptBytes)
     }
 
     private static func hash(_ bytes: UnsafeRawBufferPointer) -> Int {
@@ -96,80 +127,4 @@ struct CallRows {
         if let long = longTexts[row]?.calleeNumber { return long.withUnsafeBytes(body) }
         return records[row].calleeNumber.withUnsafeBytes(body)
     }
-}
-
-/// `CallRows` as columns, in the order of the upsert's parameters.
-struct CallColumns {
-    /// The columns: their types, and bytes of a usual element.
-    private enum Column: Int, CaseIterable {
-        case id, callID, direction, callerNumber, calleeNumber, status, startedAt, answeredAt, endedAt
-        case insertedAt, updatedAt, outcome, hangupCause, pbx, endedEstimated
-
-        var type: (PostgresType, usualBytes: Int) {
-            switch self {
-            case .id: (.uuid, 16)
-            case .callID, .callerNumber, .calleeNumber: (.text, 20)
-            case .direction, .status, .outcome, .pbx: (.text, 10)
-            case .startedAt, .answeredAt, .endedAt, .insertedAt, .updatedAt: (.timestamp, 8)
-            case .hangupCause: (.int4, 4)
-            case .endedEstimated: (.bool, 1)
-            }
-        }
-    }
-
-    /// By `Column.rawValue`; with their headers.
-    private var columns: [PostgresArray] = []
-    /// Texts that had to be cut or cleaned.
-    private(set) var textsChanged = 0
-
-    private subscript(_ column: Column) -> PostgresArray {
-        get { columns[column.rawValue] }
-        // In place: what is read out and put back would be copied.
-        _modify { yield &columns[column.rawValue] }
-    }
-
-    /// Encodes all rows.
-    init(_ rows: CallRows, pbxNames: [String]) {
-        columns.reserveCapacity(Column.allCases.count)
-        for column in Column.allCases {
-            let (type, usualBytes) = column.type
-            columns.append(PostgresArray(of: type, elements: rows.count, usualBytes: usualBytes))
-        }
-        for (row, record) in rows.records.enumerated() {
-            self[.id].append(high: record.id.high, low: record.id.low)
-            textsChanged += rows.withCallID(at: row) { self[.callID].append(columnText: $0) } ? 1 : 0
-            self[.direction].append(record.direction.name)
-            textsChanged +=
-                rows.withCallerNumber(at: row) { self[.callerNumber].append(optionalColumnText: $0) } ? 1 : 0
-            textsChanged +=
-                rows.withCalleeNumber(at: row) { self[.calleeNumber].append(optionalColumnText: $0) } ? 1 : 0
-            self[.status].append(record.status.name)
-            self[.startedAt].append(record.startedAt)
-            self[.answeredAt].append(record.answeredAt)
-            self[.endedAt].append(record.endedAt)
-            self[.insertedAt].append(record.insertedAt)
-            self[.updatedAt].append(record.updatedAt)
-            if record.outcome == .none {
-                self[.outcome].appendNull()
-            } else {
-                self[.outcome].append(record.outcome.name)
-            }
-            if record.hangupCause == 0 {
-                self[.hangupCause].appendNull()
-            } else {
-                self[.hangupCause].append(Int32(record.hangupCause))
-            }
-            if Int(record.pbx) < pbxNames.count {
-                var name = pbxNames[Int(record.pbx)]
-                _ = name.withUTF8 { self[.pbx].append(optionalColumnText: UnsafeRawBufferPointer($0)) }
-            } else {
-                self[.pbx].appendNull()
-            }
-            self[.endedEstimated].append(record.flags.contains(.estimatedEnd))
-        }
-        for index in columns.indices { columns[index].finish() }
-    }
-
-    /// The columns, with their headers.
-    func parameters() -> [PostgresArray] { columns }
 }

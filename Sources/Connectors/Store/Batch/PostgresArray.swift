@@ -3,11 +3,15 @@ import Protocols
 /// PostgreSQL types of our columns, by the object identifiers that are fixed in `pg_type.dat`.
 enum PostgresType: UInt32 {
     case bool = 16
+    case int8 = 20
     case int4 = 23
     case text = 25
     case timestamp = 1114
     case uuid = 2950
     case jsonb = 3802
+
+    /// Its name in a statement.
+    var name: String { "\(self)" }
 }
 
 /// A column of rows as one array in PostgreSQL's binary format (`array_recv`), ready to be a parameter.
@@ -112,6 +116,12 @@ struct PostgresArray {
 
     mutating func append(_ value: Int32) {
         append(bigEndian: Int32(4))
+        append(bigEndian: value)
+        count += 1
+    }
+
+    mutating func append(_ value: Int64) {
+        append(bigEndian: Int32(8))
         append(bigEndian: value)
         count += 1
     }

@@ -74,6 +74,18 @@ extension CallRows {
             json.member("updated_at_us", Int(record.updatedAt.microseconds))
             json.member("outcome", String(describing: record.outcome))
             json.member("hangup_cause", Int(record.hangupCause))
+            guard let entry = details(at: row) else { return }
+            json.key("legs")
+            json.array { list in
+                for leg in details.legs[entry.legs] {
+                    list.object {
+                        $0.member("channel_id", leg.channelID.string)
+                        $0.member("role", leg.roles.name)
+                        $0.member("started_at_us", Int(leg.startedAt.microseconds))
+                        $0.member("ended_at_us", leg.endedAt.map { Int($0.microseconds) } ?? 0)
+                    }
+                }
+            }
         }
     }
 }

@@ -97,10 +97,17 @@ package final class WriteBatch {
     func setEvents(_ rows: EventRows) { events = rows }
 
     /// Takes the newest state of a call.
+    ///
+    /// - Parameter details: What its legs say; its legs and segments are written once it has ended, in the same transaction.
     package func appendCall(
         _ record: borrowing CallRecord, longTexts: LongTexts? = nil, details: CallDetails? = nil
     ) {
-        calls.append(record, longTexts: longTexts)
+        calls.append(record, longTexts: longTexts, details: details)
+    }
+
+    /// Takes details read back from the spool for the call appended last.
+    func appendDetails(reading reader: inout RecordReader, pbxs: [UInt16]) throws(BatchRecord.Damage) {
+        try calls.appendDetails(reading: &reader, pbxs: pbxs)
     }
 
     /// Writes the id that Bitrix24 gave a call into the call's row (which is stored by now or in this batch).
@@ -187,6 +194,11 @@ extension WriteBatch {
     func callParameters(pbxNames: [String]) -> [PostgresArray]? {
         guard calls.count > 0 else { return nil }
         return CallColumns(calls, pbxNames: pbxNames).parameters()
+    }
+
+    /// Columns of the inserts of legs and segments, or `nil` without any.
+    func detailParameters(pbxNames: [String]) -> DetailColumns? {
+        calls.details.hasParts ? DetailColumns(calls, pbxNames: pbxNames) : nil
     }
 
     /// Columns of the update of Bitrix24's ids, or `nil` without any.

@@ -22,6 +22,7 @@ struct Migration: Sendable {
         .deadLetters,
         .growth,
         .callModel,
+        .callLegs,
     ]
 
     /// Those of PostgreSQL.

@@ -10,11 +10,12 @@ package import Reactor
 /// it is answered, waiting included (`StoreSettings.readTimeout`): a server that stands still costs its
 /// connection, and questions after that are refused at once until it answers again.
 package final class PostgresReader: StoreReader {
-    /// A question of the API, in up to three statements.
+    /// A question of the API, in up to four statements.
     private final class Request {
         enum Kind {
             case calls(CallFilter, (Result<[StoredCall], StoreError>) -> Void)
             case call(String, EventPage, (Result<StoredCallWithEvents?, StoreError>) -> Void)
+            case parts(String, (Result<StoredParts, StoreError>) -> Void)
             case gaps(Int, (Result<[StoredGap], StoreError>) -> Void)
             case sightings((Result<[PBXSighting], StoreError>) -> Void)
         }
@@ -22,6 +23,8 @@ package final class PostgresReader: StoreReader {
         let kind: Kind
         /// The call's row, once it is found.
         var call: StoredCall?
+        /// The call's legs, once they are found.
+        var legs: [StoredLeg]?
         /// The bound on the events' time found none: all partitions are looked at.
         var isUnbounded = false
         var timer: TimerID?
@@ -34,6 +37,7 @@ package final class PostgresReader: StoreReader {
             switch kind {
             case .calls(_, let completion): completion(.failure(error))
             case .call(_, _, let completion): completion(.failure(error))
+            case .parts(_, let completion): completion(.failure(error))
             case .gaps(_, let completion): completion(.failure(error))
             case .sightings(let completion): completion(.failure(error))
             }
@@ -78,6 +82,12 @@ package final class PostgresReader: StoreReader {
         completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void
     ) {
         enqueue(Request(.call(callID, page, completion)))
+    }
+
+    package func parts(
+        of callID: String, completion: @escaping (Result<StoredParts, StoreError>) -> Void
+    ) {
+        enqueue(Request(.parts(callID, completion)))
     }
 
     package func gaps(limit: Int, completion: @escaping (Result<[StoredGap], StoreError>) -> Void) {
@@ -196,6 +206,9 @@ extension PostgresReader {
                 FROM callflow_gaps ORDER BY started_at DESC, id LIMIT $1::int4
                 """, [String(min(max(limit, 0), StoreReads.maximumCalls))]
             )
+        case .parts(let callID, _):
+            let sql = (request.legs == nil ? StoredParts.legs : StoredParts.segments) { "$\($0)::text" }
+            return (sql, [callID])
         case .sightings: return ("SELECT pbx, seen_at, started_at FROM callflow_pbx ORDER BY pbx", [])
         case .call(let callID, let page, _):
             guard let call = request.call else {
@@ -231,15 +244,24 @@ extension PostgresReader {
         }
         switch request.kind {
         case .calls(_, let completion):
-            complete(request) { completion(.success((0..<rows.count).map { rows.call($0) })) }
+            complete(request) { completion(.success((0..<rows.count).map { rows.row($0).call })) }
         case .gaps(_, let completion):
             complete(request) { completion(.success((0..<rows.count).map { rows.gap($0) })) }
         case .sightings(let completion):
             complete(request) { completion(.success((0..<rows.count).map { rows.sighting($0) })) }
+        case .parts(_, let completion):
+            guard let legs = request.legs else {
+                request.legs = (0..<rows.count).map { rows.row($0).leg }
+                return goOn(request)
+            }
+            var parts = StoredParts()
+            parts.legs = legs
+            parts.segments = (0..<rows.count).map { rows.row($0).segment }
+            complete(request) { completion(.success(parts)) }
         case .call(_, let page, let completion):
             guard let call = request.call else {
                 guard rows.count > 0 else { return complete(request) { completion(.success(nil)) } }
-                request.call = rows.call(0)
+                request.call = rows.row(0).call
                 return goOn(request)
             }
             // Every call has an event: one that seems to have none was dated by clocks that were wrong.

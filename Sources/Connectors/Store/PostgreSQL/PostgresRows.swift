@@ -10,46 +10,55 @@ struct PostgresRows {
 
     var count: Int { Int(PQntuples(result)) }
 
-    private func raw(_ row: Int, _ column: Int32) -> UnsafeRawBufferPointer? {
+    fileprivate func raw(_ row: Int, _ column: Int32) -> UnsafeRawBufferPointer? {
         guard PQgetisnull(result, Int32(row), column) == 0 else { return nil }
         return UnsafeRawBufferPointer(
             start: PQgetvalue(result, Int32(row), column), count: Int(PQgetlength(result, Int32(row), column))
         )
     }
 
-    private func integer<Value: FixedWidthInteger>(_ row: Int, _ column: Int32, as: Value.Type) -> Value? {
+    fileprivate func integer<Value: FixedWidthInteger>(_ row: Int, _ column: Int32, as: Value.Type) -> Value?
+    {
         guard let raw = raw(row, column), raw.count == MemoryLayout<Value>.size else { return nil }
         return Value(bigEndian: raw.loadUnaligned(as: Value.self))
     }
 
-    private func string(_ row: Int, _ column: Int32) -> String? {
+    fileprivate func string(_ row: Int, _ column: Int32) -> String? {
         raw(row, column).map { String(decoding: $0, as: UTF8.self) }
     }
 
     /// Infinity, which a timestamp can be, wraps around; it is nobody's call.
-    private func timestamp(_ row: Int, _ column: Int32) -> Timestamp? {
+    fileprivate func timestamp(_ row: Int, _ column: Int32) -> Timestamp? {
         integer(row, column, as: Int64.self).map {
             Timestamp(microseconds: $0 &+ PostgresArray.epochMicroseconds)
         }
     }
 
-    private func uuid(_ row: Int, _ column: Int32) -> CallUUID? {
+    fileprivate func uuid(_ row: Int, _ column: Int32) -> CallUUID? {
         guard let raw = raw(row, column), raw.count == 16 else { return nil }
         return CallUUID(
             high: UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: 0, as: UInt64.self)),
             low: UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
     }
 
-    func call(_ row: Int) -> StoredCall {
-        StoredCall(
-            id: uuid(row, 0) ?? CallUUID(high: 0, low: 0), callID: string(row, 1) ?? "",
-            direction: string(row, 2), callerNumber: string(row, 3), calleeNumber: string(row, 4),
-            status: string(row, 5) ?? "", startedAt: timestamp(row, 6), answeredAt: timestamp(row, 7),
-            endedAt: timestamp(row, 8), insertedAt: timestamp(row, 9) ?? .zero,
-            updatedAt: timestamp(row, 10) ?? .zero, bitrixCallID: string(row, 11), outcome: string(row, 12),
-            hangupCause: integer(row, 13, as: Int32.self).map { Int($0) }, pbx: string(row, 14),
-            endedEstimated: raw(row, 15)?.first == 1)
+    /// One row, to be read by column.
+    struct Row: StoredRow {
+        fileprivate let rows: PostgresRows
+        fileprivate let row: Int
+
+        func text(_ column: Int) -> String? { rows.string(row, Int32(column)) }
+
+        func number(_ column: Int) -> Int64? {
+            rows.integer(row, Int32(column), as: Int64.self)
+                ?? rows.integer(row, Int32(column), as: Int32.self).map { Int64($0) }
+        }
+
+        func time(_ column: Int) -> Timestamp? { rows.timestamp(row, Int32(column)) }
+        func flag(_ column: Int) -> Bool? { rows.raw(row, Int32(column))?.first.map { $0 == 1 } }
+        func id(_ column: Int) -> CallUUID? { rows.uuid(row, Int32(column)) }
     }
+
+    func row(_ row: Int) -> Row { Row(rows: self, row: row) }
 
     func gap(_ row: Int) -> StoredGap {
         func count(_ column: Int32) -> Int { Int(integer(row, column, as: Int32.self) ?? 0) }

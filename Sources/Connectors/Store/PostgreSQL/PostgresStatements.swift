@@ -49,58 +49,75 @@ struct PostgresStatements {
     ///
     /// No fact is lost, in whatever order the states arrive:
     ///
-    /// - status only moves ringing → answered → finished or error;
+    /// - status only moves ringing → answered → finished or error, except that a call which turns out not to be part of
+    ///   another stands for itself again;
     /// - the earliest start and answer stay; an end once known is not forgotten;
     /// - of numbers, direction and the like the newer known value counts; unknown never replaces known;
+    /// - of what is derived from the legs the newer derivation counts as a whole (`CallColumn.isDerived`);
     /// - `id` and `inserted_at` stay those of the first row.
     ///
     /// Rows are taken in the order of their keys, so that daemons that write the same calls wait for each other
     /// instead of deadlocking (a deadlock costs a second: `deadlock_timeout`).
     var upsertCalls: String {
-        let time = { (column: String) in Self.time(column, callsInSeconds) }
+        let whole: Set<CallColumn> = [.startedAt, .answeredAt, .endedAt, .insertedAt, .updatedAt]
+        let values = CallColumn.allCases.map { column in
+            whole.contains(column) ? Self.time("t.\(column.name)", callsInSeconds) : "t.\(column.name)"
+        }
         return """
-            INSERT INTO calls AS c (id, call_id, direction, caller_number, callee_number, status, started_at,
-                answered_at, ended_at, inserted_at, updated_at, outcome, hangup_cause, pbx, ended_estimated)
-            SELECT a, b, c, d, e, f, \(time("g")), \(time("h")), \(time("i")), \(time("j")), \(time("k")),
-                l, m, n, o
-            FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                $7::timestamp[], $8::timestamp[], $9::timestamp[], $10::timestamp[], $11::timestamp[],
-                $12::text[], $13::int4[], $14::text[], $15::bool[])
-                AS t (a, b, c, d, e, f, g, h, i, j, k, l, m, n, o)
-            ORDER BY b COLLATE "C"
+            INSERT INTO calls AS c (\(CallColumn.names))
+            SELECT \(values.joined(separator: ", "))
+            FROM unnest(\(Self.parameters(CallColumn.allCases.map(\.type.0)))) AS t (\(CallColumn.names))
+            ORDER BY t.call_id COLLATE "C"
             ON CONFLICT (call_id) DO UPDATE SET
-                direction = CASE WHEN excluded.direction = 'unknown'
-                    OR (c.updated_at > excluded.updated_at AND c.direction <> 'unknown')
-                    THEN coalesce(c.direction, excluded.direction) ELSE excluded.direction END,
-                caller_number = \(Self.newer("caller_number")),
-                callee_number = \(Self.newer("callee_number")),
-                status = CASE WHEN \(Self.rank("excluded")) > \(Self.rank("c"))
-                    OR (\(Self.rank("excluded")) = \(Self.rank("c"))
-                        AND excluded.updated_at >= c.updated_at)
-                    THEN excluded.status ELSE c.status END,
-                started_at = least(c.started_at, excluded.started_at),
-                answered_at = least(c.answered_at, excluded.answered_at),
-                ended_estimated = CASE WHEN excluded.ended_at IS NOT NULL
-                    AND (c.ended_at IS NULL OR excluded.updated_at >= c.updated_at)
-                    THEN excluded.ended_estimated ELSE c.ended_estimated END,
-                ended_at = \(Self.newer("ended_at")),
-                updated_at = greatest(c.updated_at, excluded.updated_at),
-                outcome = \(Self.newer("outcome")),
-                hangup_cause = \(Self.newer("hangup_cause")),
-                pbx = \(Self.newer("pbx"))
+            \(CallJoin.assignments(least: "least", greatest: "greatest"))
             """
     }
 
-    private static func newer(_ column: String) -> String {
-        """
-        CASE WHEN excluded.updated_at >= c.updated_at THEN coalesce(excluded.\(column), c.\(column))
-        ELSE coalesce(c.\(column), excluded.\(column)) END
-        """
+    /// Columns as parameters: `$1::text[], $2::int4[]` and so on.
+    private static func parameters(_ types: [PostgresType]) -> String {
+        types.enumerated().map { "$\($0 + 1)::\($1.name)[]" }.joined(separator: ", ")
     }
 
-    private static func rank(_ table: String) -> String {
-        "(CASE \(table).status WHEN 'ringing' THEN 0 WHEN 'answered' THEN 1 ELSE 2 END)"
+    static let insertLegsName = "callflow_insert_legs"
+    static let insertSegmentsName = "callflow_insert_segments"
+    static let deleteSurplusName = "callflow_delete_surplus"
+
+    /// Inserts legs; a call that ended again has them replaced, unless by an older derivation.
+    let insertLegs = insert(
+        into: "call_legs", key: "leg_no", LegColumn.allCases.map(\.column), LegColumn.allCases.map(\.type.0))
+
+    /// The same of segments.
+    let insertSegments = insert(
+        into: "call_segments", key: "segment_no", SegmentColumn.allCases.map(\.column),
+        SegmentColumn.allCases.map(\.type.0))
+
+    private static func insert(
+        into table: String, key: String, _ columns: [String], _ types: [PostgresType]
+    ) -> String {
+        let names = columns.joined(separator: ", ")
+        let set = columns.filter { $0 != "call_id" && $0 != key }.map { "\($0) = excluded.\($0)" }
+        return """
+            INSERT INTO \(table) AS p (\(names)) SELECT * FROM unnest(\(parameters(types)))
+            ON CONFLICT (call_id, \(key)) DO UPDATE SET \(set.joined(separator: ", "))
+            WHERE p.derived_at <= excluded.derived_at
+            """
     }
+
+    /// Removes legs and segments that a call which ended again has no more.
+    ///
+    /// The subqueries are evaluated row by row (`OFFSET 0`), and so by index, whatever the planner thinks of tables
+    /// that it met when they were empty.
+    let deleteSurplus = """
+        WITH t AS MATERIALIZED (
+            SELECT * FROM unnest($1::text[], $2::int4[], $3::int4[], $4::timestamp[]) AS t (call_id, legs, segments, at)),
+        gone AS (
+            DELETE FROM call_legs WHERE ctid = ANY (ARRAY(SELECT p.ctid FROM t, LATERAL (
+                SELECT ctid FROM call_legs AS l WHERE l.call_id = t.call_id AND l.leg_no >= t.legs
+                    AND l.derived_at <= t.at OFFSET 0) AS p)))
+        DELETE FROM call_segments WHERE ctid = ANY (ARRAY(SELECT p.ctid FROM t, LATERAL (
+            SELECT ctid FROM call_segments AS s WHERE s.call_id = t.call_id AND s.segment_no >= t.segments
+                AND s.derived_at <= t.at OFFSET 0) AS p))
+        """
 
     let insertGaps = """
         INSERT INTO callflow_gaps (id, pbx, started_at, ended_at, reason, detail, calls_ended, calls_found,

@@ -9,7 +9,7 @@ package import Reactor
 ///                         ▲    └──refused──▶ waiting ◀──lost──┘
 ///                         └──backoff over───────┘
 ///
-/// A batch is up to three prepared statements (five, once in a while), the note of its number (`PostgresCommitLedger`) and one sync point, so
+/// A batch is up to five prepared statements (eight, once in a while), the note of its number (`PostgresCommitLedger`) and one sync point, so
 /// one transaction: all of it or nothing. Several batches are on the way at once; results come back in their order.
 /// An error aborts its own batch only; when a row is to blame, the batch is written again with care
 /// (`CarefulWrite`). After a lost connection the fate of the batches on the way is read from the ledger by the next
@@ -314,6 +314,16 @@ extension PostgresWriter {
         }
         if let columns = batch.callParameters(pbxNames: settings.pbxNames) {
             guard send(PostgresStatements.upsertCallsName, columns, over: handle) else { return false }
+        }
+        // Behind the calls, in the same transaction; what a call has no more goes first.
+        if let details = batch.detailParameters(pbxNames: settings.pbxNames) {
+            for (name, columns) in [
+                (PostgresStatements.deleteSurplusName, details.surplus),
+                (PostgresStatements.insertLegsName, details.legs),
+                (PostgresStatements.insertSegmentsName, details.segments),
+            ] where columns[0].count > 0 {
+                guard send(name, columns, over: handle) else { return false }
+            }
         }
         if let columns = batch.crmParameters() {
             guard send(PostgresStatements.updateCRMName, columns, over: handle) else { return false }

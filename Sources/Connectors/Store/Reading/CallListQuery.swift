@@ -15,11 +15,12 @@ struct CallListQuery {
         case id(CallUUID)
     }
 
-    /// What `PostgresRows` and `SQLiteReads` read, in their order.
-    static let columns = """
-        id, call_id, direction, caller_number, callee_number, status, started_at, answered_at, ended_at,
-        inserted_at, updated_at, bitrix_call_id, outcome, hangup_cause, pbx, ended_estimated
-        """
+    /// What `StoredRow.call` reads.
+    static let columns = CallColumn.names + ", bitrix_call_id"
+    /// Where Bitrix24's id stands among them; the others by `place(of:)`.
+    static let bitrixPlace = CallColumn.allCases.count
+
+    static func place(of column: CallColumn) -> Int { column.rawValue }
 
     private(set) var sql = ""
     /// Values of `$1`, `$2` and so on.

@@ -6,6 +6,7 @@ final class SQLiteBatchInsert {
     private let database: SQLiteDatabase
     private let insertEvent: SQLiteStatement
     private let upsertCall: SQLiteStatement
+    private let details: SQLiteDetailInsert
     private let updateCRM: SQLiteStatement
     private let insertGap: SQLiteStatement
     private let upsertSighting: SQLiteStatement
@@ -15,44 +16,11 @@ final class SQLiteBatchInsert {
 
     /// Same rules as `PostgresStatements.upsertCalls`, row by row.
     private static let upsert = """
-        INSERT INTO calls AS c (id, call_id, direction, caller_number, callee_number, status, started_at,
-            answered_at, ended_at, inserted_at, updated_at, outcome, hangup_cause, pbx, ended_estimated)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+        INSERT INTO calls AS c (\(CallColumn.names))
+        VALUES (\(CallColumn.allCases.map { "?\($0.rawValue + 1)" }.joined(separator: ", ")))
         ON CONFLICT (call_id) DO UPDATE SET
-            direction = CASE WHEN excluded.direction = 'unknown'
-                OR (c.updated_at > excluded.updated_at AND c.direction <> 'unknown')
-                THEN coalesce(c.direction, excluded.direction) ELSE excluded.direction END,
-            caller_number = \(newer("caller_number")),
-            callee_number = \(newer("callee_number")),
-            status = CASE WHEN \(rank("excluded")) > \(rank("c"))
-                OR (\(rank("excluded")) = \(rank("c")) AND excluded.updated_at >= c.updated_at)
-                THEN excluded.status ELSE c.status END,
-            started_at = \(least("started_at")),
-            answered_at = \(least("answered_at")),
-            ended_estimated = CASE WHEN excluded.ended_at IS NOT NULL
-                AND (c.ended_at IS NULL OR excluded.updated_at >= c.updated_at)
-                THEN excluded.ended_estimated ELSE c.ended_estimated END,
-            ended_at = \(newer("ended_at")),
-            updated_at = max(c.updated_at, excluded.updated_at),
-            outcome = \(newer("outcome")),
-            hangup_cause = \(newer("hangup_cause")),
-            pbx = \(newer("pbx"))
+        \(CallJoin.assignments(least: "min", greatest: "max"))
         """
-
-    private static func newer(_ column: String) -> String {
-        """
-        CASE WHEN excluded.updated_at >= c.updated_at THEN coalesce(excluded.\(column), c.\(column))
-        ELSE coalesce(c.\(column), excluded.\(column)) END
-        """
-    }
-
-    private static func rank(_ table: String) -> String {
-        "(CASE \(table).status WHEN 'ringing' THEN 0 WHEN 'answered' THEN 1 ELSE 2 END)"
-    }
-
-    private static func least(_ column: String) -> String {
-        "coalesce(min(c.\(column), excluded.\(column)), c.\(column), excluded.\(column))"
-    }
 
     init(_ database: SQLiteDatabase, pbxNames: [String]) throws(StoreError) {
         self.database = database
@@ -63,6 +31,7 @@ final class SQLiteBatchInsert {
             VALUES (?1, ?2, ?3, ?4, ?5, ?5)
             """)
         upsertCall = try database.prepare(Self.upsert)
+        details = try SQLiteDetailInsert(database, pbxNames: pbxNames)
         updateCRM = try database.prepare("UPDATE calls SET bitrix_call_id = ?2 WHERE call_id = ?1")
         insertGap = try database.prepare(
             """
@@ -182,27 +151,77 @@ final class SQLiteBatchInsert {
         try insertEvent.run()
     }
 
+    /// A call with its legs and segments, all or nothing of it.
     private func upsert(_ rows: CallRows, _ row: Int) throws(StoreError) {
         let record = rows.records[row]
-        upsertCall.bind(1, copying: record.id.string)
-        rows.withCallID(at: row) { upsertCall.bind(2, copying: Self.columnText($0)) }
-        upsertCall.bind(3, record.direction.name)
-        rows.withCallerNumber(at: row) { upsertCall.bind(4, copying: Self.optionalText($0)) }
-        rows.withCalleeNumber(at: row) { upsertCall.bind(5, copying: Self.optionalText($0)) }
-        upsertCall.bind(6, record.status.name)
-        upsertCall.bind(7, record.startedAt.microseconds)
-        upsertCall.bind(8, record.answeredAt?.microseconds)
-        upsertCall.bind(9, record.endedAt?.microseconds)
-        upsertCall.bind(10, record.insertedAt.microseconds)
-        upsertCall.bind(11, record.updatedAt.microseconds)
-        if record.outcome == .none {
-            upsertCall.bind(12, nil as Int64?)
-        } else {
-            upsertCall.bind(12, record.outcome.name)
+        let entry = rows.details(at: row)
+        guard let entry, entry.isOver else { return try upsert(record, entry, rows, row) }
+        try database.execute("SAVEPOINT callflow_call")
+        do throws(StoreError) {
+            try upsert(record, entry, rows, row)
+            try details.write(entry, of: record, rows, row)
+            try database.execute("RELEASE callflow_call")
+        } catch {
+            if database.isInTransaction {
+                try? database.execute("ROLLBACK TO callflow_call; RELEASE callflow_call")
+            }
+            throw error
         }
-        upsertCall.bind(13, record.hangupCause == 0 ? nil : Int64(record.hangupCause))
-        upsertCall.bind(14, copying: Int(record.pbx) < pbxNames.count ? pbxNames[Int(record.pbx)] : nil)
-        upsertCall.bind(15, record.flags.contains(.estimatedEnd) ? 1 : 0)
+    }
+
+    private func upsert(
+        _ record: CallRecord, _ entry: DetailRows.Entry?, _ rows: CallRows, _ row: Int
+    ) throws(StoreError) {
+        func bind(_ column: CallColumn, _ value: Int64?) {
+            upsertCall.bind(Int32(column.rawValue + 1), value)
+        }
+        func bind(_ column: CallColumn, _ text: String?) {
+            upsertCall.bind(Int32(column.rawValue + 1), copying: text)
+        }
+        func bind(_ column: CallColumn, word: StaticString) {
+            if word.utf8CodeUnitCount == 0 {
+                bind(column, nil as Int64?)
+            } else {
+                upsertCall.bind(Int32(column.rawValue + 1), word)
+            }
+        }
+        bind(.id, record.id.string)
+        rows.withCallID(at: row) { bind(.callID, SQLiteText.column($0)) }
+        bind(.direction, word: record.direction.name)
+        rows.withCallerNumber(at: row) { bind(.callerNumber, SQLiteText.optional($0)) }
+        rows.withCalleeNumber(at: row) { bind(.calleeNumber, SQLiteText.optional($0)) }
+        bind(.status, word: record.status.name)
+        bind(.startedAt, record.startedAt.microseconds)
+        bind(.answeredAt, record.answeredAt?.microseconds)
+        bind(.endedAt, record.endedAt?.microseconds)
+        bind(.insertedAt, record.insertedAt.microseconds)
+        bind(.updatedAt, record.updatedAt.microseconds)
+        bind(.outcome, word: record.outcome.name)
+        bind(.hangupCause, record.hangupCause == 0 ? nil : Int64(record.hangupCause))
+        bind(.pbx, Int(record.pbx) < pbxNames.count ? pbxNames[Int(record.pbx)] : nil)
+        bind(.endedEstimated, record.flags.contains(.estimatedEnd) ? 1 : 0)
+        bind(.partial, record.flags.contains(.partial) ? 1 : nil)
+        let facts = entry?.facts
+        let durations = facts.map { StoredDurations($0, isOver: record.status == .finished) }
+        bind(.derivedAt, facts == nil ? nil : record.updatedAt.microseconds)
+        bind(.outcomeRule, word: facts.map { $0.rule == .none ? "" : $0.rule.name } ?? "")
+        bind(.hungUpBy, word: facts?.hungUpBy.name ?? "")
+        bind(.sipCode, facts.flatMap { $0.sipCode == 0 ? nil : Int64($0.sipCode) })
+        bind(.ringStartedAt, facts?.ringStartedAt?.microseconds)
+        bind(.talkStartedAt, facts?.talkStartedAt?.microseconds)
+        bind(.wait, durations?.wait)
+        bind(.ring, durations?.ring)
+        bind(.talk, durations?.talk)
+        bind(.hold, durations?.hold)
+        bind(.postDial, facts?.postDialDelayMicroseconds)
+        bind(.answeredBy, facts.flatMap { SQLiteText.optional($0.answeredBy) })
+        bind(.operatorNumber, facts.flatMap { SQLiteText.optional($0.operatorNumber) })
+        bind(.transferredBy, facts.flatMap { SQLiteText.optional($0.transferredBy) })
+        bind(.transferredTo, facts.flatMap { SQLiteText.optional($0.transferredTo) })
+        bind(.queue, facts.flatMap { SQLiteText.optional($0.queue) })
+        bind(.attempts, facts.map { Int64($0.attemptCount) })
+        bind(.mergedInto, facts.flatMap { SQLiteText.optional($0.mergedInto) })
+        bind(.incomplete, facts?.isIncomplete == true ? 1 : nil)
         try upsertCall.run()
     }
 
@@ -231,15 +250,5 @@ final class SQLiteBatchInsert {
         upsertSighting.bind(2, sighting.seenAt.microseconds)
         upsertSighting.bind(3, sighting.startedAt?.microseconds)
         try upsertSighting.run()
-    }
-
-    private static func columnText(_ text: UnsafeRawBufferPointer) -> String {
-        String(
-            decoding: ColumnText.isClean(text) ? [UInt8](text) : ColumnText.cleaned(text).bytes, as: UTF8.self
-        )
-    }
-
-    private static func optionalText(_ text: UnsafeRawBufferPointer) -> String? {
-        text.isEmpty ? nil : columnText(text)
     }
 }

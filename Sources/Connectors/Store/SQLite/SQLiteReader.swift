@@ -5,6 +5,7 @@ struct SQLiteReadOrder: Sendable {
     enum Question: Sendable {
         case calls(CallFilter)
         case call(String, EventPage)
+        case parts(String)
         case gaps(Int)
         case sightings
     }
@@ -21,6 +22,7 @@ struct SQLiteReadAnswer: Sendable {
     enum Answer: Sendable {
         case calls(Result<[StoredCall], StoreError>)
         case call(Result<StoredCallWithEvents?, StoreError>)
+        case parts(Result<StoredParts, StoreError>)
         case gaps(Result<[StoredGap], StoreError>)
         case sightings(Result<[PBXSighting], StoreError>)
     }
@@ -46,6 +48,11 @@ final class SQLiteReadWorker {
                 .call(
                     attempt(until: order.deadline) { reads throws(StoreError) in
                         try reads.call(id: callID, events: page)
+                    })
+            case .parts(let callID):
+                .parts(
+                    attempt(until: order.deadline) { reads throws(StoreError) in
+                        try reads.parts(of: callID)
                     })
             case .gaps(let limit):
                 .gaps(
@@ -87,6 +94,7 @@ package final class SQLiteReader: StoreReader {
     private enum Waiting {
         case calls((Result<[StoredCall], StoreError>) -> Void)
         case call((Result<StoredCallWithEvents?, StoreError>) -> Void)
+        case parts((Result<StoredParts, StoreError>) -> Void)
         case gaps((Result<[StoredGap], StoreError>) -> Void)
         case sightings((Result<[PBXSighting], StoreError>) -> Void)
     }
@@ -125,6 +133,12 @@ package final class SQLiteReader: StoreReader {
         completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void
     ) {
         ask(.call(callID, page), .call(completion))
+    }
+
+    package func parts(
+        of callID: String, completion: @escaping (Result<StoredParts, StoreError>) -> Void
+    ) {
+        ask(.parts(callID), .parts(completion))
     }
 
     package func gaps(limit: Int, completion: @escaping (Result<[StoredGap], StoreError>) -> Void) {
@@ -174,6 +188,7 @@ package final class SQLiteReader: StoreReader {
         switch entry {
         case .calls(let completion): completion(.failure(.unavailable(reason)))
         case .call(let completion): completion(.failure(.unavailable(reason)))
+        case .parts(let completion): completion(.failure(.unavailable(reason)))
         case .gaps(let completion): completion(.failure(.unavailable(reason)))
         case .sightings(let completion): completion(.failure(.unavailable(reason)))
         }
@@ -187,6 +202,9 @@ package final class SQLiteReader: StoreReader {
             note(result)
             completion(result)
         case (.call(let result), .call(let completion)):
+            note(result)
+            completion(result)
+        case (.parts(let result), .parts(let completion)):
             note(result)
             completion(result)
         case (.gaps(let result), .gaps(let completion)):

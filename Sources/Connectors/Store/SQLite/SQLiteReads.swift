@@ -36,14 +36,14 @@ final class SQLiteReads {
             }
         }
         var calls: [StoredCall] = []
-        while try list.step() { calls.append(Self.call(list)) }
+        while try list.step() { calls.append(list.call) }
         return calls
     }
 
     func call(id callID: String, events page: EventPage) throws(StoreError) -> StoredCallWithEvents? {
         findCall.bind(1, copying: callID)
         guard try findCall.step() else { return nil }
-        let call = Self.call(findCall)
+        let call = findCall.call
         findCall.reset()
         let after = page.after == nil ? "" : "AND (occurred_at, id) > (?3, ?4)"
         let list = try statement(
@@ -102,16 +102,25 @@ final class SQLiteReads {
         return sightings
     }
 
-    private static func call(_ row: SQLiteStatement) -> StoredCall {
-        StoredCall(
-            id: CallUUID(text: row.string(0) ?? "") ?? CallUUID(high: 0, low: 0), callID: row.string(1) ?? "",
-            direction: row.string(2), callerNumber: row.string(3), calleeNumber: row.string(4),
-            status: row.string(5) ?? "", startedAt: row.timestamp(6), answeredAt: row.timestamp(7),
-            endedAt: row.timestamp(8), insertedAt: row.timestamp(9) ?? .zero,
-            updatedAt: row.timestamp(10) ?? .zero, bitrixCallID: row.string(11), outcome: row.string(12),
-            hangupCause: row.integer(13).map { Int($0) }, pbx: row.string(14),
-            endedEstimated: row.integer(15) == 1)
+    func parts(of callID: String) throws(StoreError) -> StoredParts {
+        var parts = StoredParts()
+        let listLegs = try statement(StoredParts.legs { "?\($0)" })
+        listLegs.bind(1, copying: callID)
+        while try listLegs.step() { parts.legs.append(listLegs.leg) }
+        let listSegments = try statement(StoredParts.segments { "?\($0)" })
+        listSegments.bind(1, copying: callID)
+        while try listSegments.step() { parts.segments.append(listSegments.segment) }
+        return parts
     }
+}
+
+/// The row that it stands at.
+extension SQLiteStatement: StoredRow {
+    func text(_ column: Int) -> String? { string(Int32(column)) }
+    func number(_ column: Int) -> Int64? { integer(Int32(column)) }
+    func time(_ column: Int) -> Timestamp? { timestamp(Int32(column)) }
+    func flag(_ column: Int) -> Bool? { integer(Int32(column)).map { $0 == 1 } }
+    func id(_ column: Int) -> CallUUID? { string(Int32(column)).flatMap { CallUUID(text: $0) } }
 }
 
 extension Timestamp {
