@@ -103,22 +103,24 @@ final class Feeder {
 
     private func feed() {
         guard next < end else { return }
+        // As a loop of the daemon: once a tick.
+        let now = WallClock.now()
         if let rate {
             let elapsed = Double(MonotonicInstant.now().nanoseconds - outcome.start.nanoseconds) / 1e9
             let due = min(end, first + Int(elapsed * rate))
-            while next < due { append() }
+            while next < due { append(at: now) }
         } else {
-            while next < end, commit.waitingBytes < Self.waitingBytes { append() }
+            while next < end, commit.waitingBytes < Self.waitingBytes { append(at: now) }
         }
     }
 
-    private func append() {
+    private func append(at now: Timestamp) {
         let row = next % corpus.rows.count
         next += 1
         corpus.with(row) { callID, type, payload, occurredAt in
             _ = commit.appendEvent(
                 callID: callID, type: type, payload: payload, occurredAt: occurredAt,
-                insertedAt: occurredAt, payloadNeedsRepair: false)
+                insertedAt: now, payloadNeedsRepair: false)
             guard withCalls, next % Self.eventsPerCallRow == 0 else { return }
             var record = CallRecord(
                 id: CallUUID(random: UInt64(row), UInt64(row)), startedAt: occurredAt, insertedAt: occurredAt)

@@ -154,6 +154,8 @@ final class SimulatedWriter: BatchWriter {
     ///
     /// A former one's messages may still reach the server.
     private var session: Int?
+    /// What the session holds: its writer's lock and those of the former ones, by their generation.
+    private var locks: [UInt64: Int] = [:]
     private var link = Link()
     /// Rows taken by the careful write so far, uncommitted, as indexes of refused rows.
     private var carefulRefusals: Set<Int> = []
@@ -173,7 +175,10 @@ final class SimulatedWriter: BatchWriter {
 
     var sharesBatches: Bool { true }
     var inFlightCount: Int { onTheWay.count }
-    var canAccept: Bool { session != nil && !onTheWay.isCareful && onTheWay.count < 4 }
+    var canAccept: Bool { session != nil && onTheWay.hasPlace(of: 4) }
+    var canBoard: Bool { session != nil && onTheWay.canBoard }
+    /// Told of each train that leaves.
+    var onTrain: (() -> Void)?
 
     func start(as writer: UInt64, after formers: [UInt64]) {
         self.writer = writer
@@ -191,6 +196,7 @@ final class SimulatedWriter: BatchWriter {
             for each in [writer] + formers { database.sessions[each, default: 0] += 1 }
             let committed = database.committed(of: [writer] + formers)
             session = database.sessions[writer]
+            locks = database.sessions.filter { ([writer] + formers).contains($0.key) }
             link = Link()
             state = .connected(serverVersion: "simulated")
             onTakeOver?(committed)
@@ -207,15 +213,42 @@ final class SimulatedWriter: BatchWriter {
     }
 
     func write(_ batch: WriteBatch) {
-        onTheWay.send(batch)
+        if canAccept {
+            onTheWay.send(batch)
+            sendAsOne([batch])
+        } else {
+            onTheWay.board(batch)
+            depart()
+        }
+    }
+
+    private func depart() {
+        while session != nil {
+            switch onTheWay.departure(places: 4, maySend: { $0.id.number % 31 != 0 }) {
+            case nil: return
+            case .single(let batch):
+                onTheWay.send(batch)
+                sendAsOne([batch])
+            case .train(let batches):
+                onTheWay.sendTrain(batches)
+                onTrain?()
+                sendAsOne(batches)
+            }
+        }
+    }
+
+    /// One transaction.
+    private func sendAsOne(_ batches: [WriteBatch]) {
         travel { [self] in
             var refused = false
-            batch.events.forEach {
-                if SimulatedDatabase.refuses(String(decoding: $0.type, as: UTF8.self)) { refused = true }
+            for batch in batches {
+                batch.events.forEach {
+                    if SimulatedDatabase.refuses(String(decoding: $0.type, as: UTF8.self)) { refused = true }
+                }
             }
             if refused { return .data(code: "22000", "refused") }
             if faults.transient(&chance) { return .transient("deadlock") }
-            database.commit(batch)
+            for batch in batches { database.commit(batch) }
             return nil
         }
     }
@@ -230,7 +263,7 @@ final class SimulatedWriter: BatchWriter {
 
     /// One segment to the server and its answer back; lost anywhere.
     private func travel(_ work: @escaping () -> StoreError?) {
-        let (mine, writer, link) = (session, writer, link)
+        let (mine, locks, link) = (session, locks, link)
         if faults.cut(&chance), !link.isRequestCut {
             link.isRequestCut = true
             // Noticed later; what arrived before is still worked on.
@@ -250,8 +283,8 @@ final class SimulatedWriter: BatchWriter {
                 if session == mine { lose() }
                 return
             }
-            // Fenced: a session whose lock was taken is dead, whatever still reaches it.
-            guard database.sessions[writer] == mine else { return }
+            // Fenced: a session one of whose locks was taken is dead, whatever still reaches it.
+            guard locks.allSatisfy({ database.sessions[$0.key] == $0.value }) else { return }
             let error = work()
             if faults.cut(&chance) { link.isAnswerCut = true }
             guard session == mine else { return }
@@ -271,9 +304,11 @@ final class SimulatedWriter: BatchWriter {
         case .rollBack(let batch, let error):
             onCompletion?(batch, .failure(error))
             lose()
-        case .none: break
+        case .together(let batches, let result): for batch in batches { onCompletion?(batch, result) }
+        case .dissolved, .none: break
         }
         if let (batch, steps) = onTheWay.beginCareful() { sendCareful(batch, steps) }
+        depart()
     }
 
     private func sendCareful(_ batch: WriteBatch, _ steps: [CarefulWrite.Step]) {

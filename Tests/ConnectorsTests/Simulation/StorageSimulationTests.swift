@@ -36,6 +36,7 @@ private final class Simulation {
     private(set) var problems: [String] = []
     private var hadDamage = false
     private(set) var kills = 0
+    private(set) var trains = 0
 
     init(seed: UInt64) {
         self.seed = seed
@@ -49,6 +50,7 @@ private final class Simulation {
         runs += 1
         turns = SimulatedTurns(time)
         let writer = SimulatedWriter(turns, database, Chance(chance.next()), faults)
+        writer.onTrain = { [unowned self] in trains += 1 }
         let spool = SimulatedSpool(turns, disk, Chance(chance.next()))
         spool.onKept = { [unowned self] record in note(kept: record) }
         var store = StoreSettings()
@@ -276,15 +278,19 @@ struct StorageSimulationTests {
     func everySeed() {
         var failed = 0
         var kills = 0
+        var trains = 0
         for seed in Self.seeds {
             let simulation = Simulation(seed: seed)
             simulation.run()
             kills += simulation.kills
+            trains += simulation.trains
             guard !simulation.problems.isEmpty else { continue }
             failed += 1
             Issue.record("SIMULATION_SEED=\(seed): \(simulation.problems.prefix(5).joined(separator: "; "))")
             if failed >= 5 { break }
         }
-        if Self.seeds.count > 100 { #expect(kills > Self.seeds.count / 4, "the world was too kind") }
+        guard Self.seeds.count > 100 else { return }
+        #expect(kills > Self.seeds.count / 4, "the world was too kind")
+        #expect(trains > Self.seeds.count / 60, "too few batches left together: \(trains) times")
     }
 }

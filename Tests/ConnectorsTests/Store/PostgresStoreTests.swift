@@ -48,7 +48,8 @@ struct PostgresStoreTests {
         }
         bench.settle()
         #expect(most > 1)
-        #expect(most <= StoreSettings().batchesInFlight)
+        // A train, and as many waiting for the next.
+        #expect(most <= 2 * BatchesOnTheWay.maximumTrain)
         let cluster = try PostgresCluster.shared()
         #expect(
             try cluster.execute(

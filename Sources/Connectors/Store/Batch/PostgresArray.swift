@@ -101,10 +101,16 @@ struct PostgresArray {
     mutating func append(_ time: Timestamp?) {
         guard let time else { return appendNull() }
         append(bigEndian: Int32(8))
-        // The least value would mean -infinity; one above it is a time that PostgreSQL refuses.
-        let (value, overflow) = time.microseconds.subtractingReportingOverflow(Self.epochMicroseconds)
-        append(bigEndian: overflow ? Int64.min + 1 : value)
+        append(bigEndian: Self.microseconds(time))
         count += 1
+    }
+
+    /// A time as PostgreSQL counts it.
+    @inline(__always)
+    static func microseconds(_ time: Timestamp) -> Int64 {
+        // The least value would mean -infinity; one above it is a time that PostgreSQL refuses.
+        let (value, overflow) = time.microseconds.subtractingReportingOverflow(epochMicroseconds)
+        return overflow ? Int64.min + 1 : value
     }
 
     mutating func append(high: UInt64, low: UInt64) {

@@ -6,7 +6,10 @@ package import Reactor
 package protocol BatchWriter: AnyObject {
     /// Whether another batch may be given now: connected, and fewer on the way than the bound.
     var canAccept: Bool { get }
-    /// Batches on the way.
+    /// Whether a full batch may be given although `canAccept` is not: it waits there with others, and they become one
+    /// transaction.
+    var canBoard: Bool { get }
+    /// Batches given and not completed.
     var inFlightCount: Int { get }
     /// Whether a batch on its way may be read by whoever gave it (it may not when another thread has it).
     var sharesBatches: Bool { get }
@@ -31,7 +34,8 @@ package protocol BatchWriter: AnyObject {
     ///   - formers: Writers of earlier runs whose batches still lie in the spool: their sessions are ended, so that
     ///     they can commit nothing more, and the ledger is read for them.
     func start(as writer: UInt64, after formers: [UInt64])
-    /// Writes the batch as one transaction; allowed while `canAccept`. `batch.slot` is its row in the ledger.
+    /// Writes the batch, whole or not at all; allowed while `canAccept` or `canBoard`. `batch.slot` is its row in
+    /// the ledger.
     func write(_ batch: WriteBatch)
     /// Waits for the batches on the way, at most until `deadline`, then closes the connection. Batches that
     /// were not settled by then complete as unavailable.

@@ -5,12 +5,35 @@
 ///      └──session lost──▶ uncertain ──what the ledger says, read by the next session──▶ completed
 ///
 /// Answers come in the order of sending, one for each segment (what lies between two sync points).
+///
+/// Under a load that fills all places, further batches wait and leave together, as one transaction (a train,
+/// docs/adr/0017-trains-by-copy.md):
+///
+///     waiting ──enough, and the connection is free──▶ train ──answer──▶ all completed
+///        └──few──▶ sent one by one  ◀── all of them, one by one ──refused──┘
 struct BatchesOnTheWay {
+    /// Batches of a train, at least; fewer go faster one behind the other.
+    static let minimumTrain = 4
+    /// Batches of a train, at most; with as many waiting behind it they need no more than `CommitSlots.count`.
+    static let maximumTrain = 10
+    /// Batches that go one by one after a train came to nothing: those of two trains, and time for the cause to pass.
+    static let singlesAfterFailure = 64
+
     /// A segment that was sent.
     private struct Segment {
-        let batch: WriteBatch
-        let isCareful: Bool
+        enum Kind { case single, careful, train, rollBack }
+
+        /// One; several of a train; none where a failed transaction is ended.
+        let batches: [WriteBatch]
+        let kind: Kind
         var error: StoreError?
+    }
+
+    /// What leaves next of those that wait.
+    enum Departure {
+        case single(WriteBatch)
+        /// As one transaction, alone on the connection.
+        case train([WriteBatch])
     }
 
     /// What is to be done after an answer.
@@ -21,6 +44,12 @@ struct BatchesOnTheWay {
         case segment(WriteBatch, [CarefulWrite.Step])
         /// The careful write is over, its transaction to be ended before anything else is sent.
         case rollBack(WriteBatch, StoreError)
+        /// The batches of a train are done, for good or not.
+        ///
+        /// After a failure its transaction is to be ended.
+        case together([WriteBatch], Result<Void, StoreError>)
+        /// A row of a train was refused: its transaction is to be ended, its batches wait to go one by one.
+        case dissolved
         /// Nothing yet.
         case none
     }
@@ -30,20 +59,71 @@ struct BatchesOnTheWay {
     /// Refused, to be written with care once nothing else is on the way.
     private var refused: [WriteBatch] = []
     private var careful: CarefulWrite?
+    /// Not sent, to leave together or, when they stay few, one by one.
+    private var waiting: [WriteBatch] = []
+    private var singlesLeft = 0
 
     /// Batches not completed.
-    var count: Int { sent.count + uncertain.count + refused.count }
+    var count: Int {
+        sent.reduce(0) { $0 + $1.batches.count } + uncertain.count + refused.count + waiting.count
+    }
     /// Segments without an answer.
     var waitingForAnswer: Int { sent.count }
     /// Whether others must wait: a careful write wants the connection for itself.
     var isCareful: Bool { careful != nil || !refused.isEmpty }
+    /// Whether a train has the connection.
+    var isTrain: Bool { sent.first?.kind == .train }
+    /// Whether one more batch may be sent at once, with so many places.
+    func hasPlace(of places: Int) -> Bool {
+        !isCareful && !isTrain && waiting.isEmpty && sent.count < places
+    }
+    /// Whether one more batch may wait to leave with others.
+    var canBoard: Bool { !isCareful && singlesLeft == 0 && waiting.count < Self.maximumTrain }
     /// The error that the next segment to be answered has had, if any.
     var errorOfNext: StoreError? { sent.first?.error }
 
     /// Notes that a batch was sent.
     mutating func send(_ batch: WriteBatch) {
         batch.refused = []
-        sent.append(Segment(batch: batch, isCareful: false, error: nil))
+        sent.append(Segment(batches: [batch], kind: .single, error: nil))
+    }
+
+    /// Takes a batch that leaves with others, or when there is a place.
+    mutating func board(_ batch: WriteBatch) {
+        waiting.append(batch)
+    }
+
+    /// What leaves now of those that wait; to be asked until there is nothing, then sent, a train after `sendTrain`.
+    ///
+    /// - Parameters:
+    ///   - places: Batches on the way at once.
+    ///   - maySend: Whether a batch may be part of a train.
+    mutating func departure(places: Int, maySend: (WriteBatch) -> Bool) -> Departure? {
+        guard !isCareful, !isTrain, let first = waiting.first else { return nil }
+        if singlesLeft == 0 {
+            let length = waiting.prefix(Self.maximumTrain).prefix(while: maySend).count
+            if length >= Self.minimumTrain {
+                // It needs the connection for itself.
+                guard sent.isEmpty else { return nil }
+                defer { waiting.removeFirst(length) }
+                return .train(Array(waiting[..<length]))
+            }
+        }
+        guard sent.count < places else { return nil }
+        if singlesLeft > 0 { singlesLeft -= 1 }
+        waiting.removeFirst()
+        return .single(first)
+    }
+
+    /// Notes that a train was sent.
+    mutating func sendTrain(_ batches: [WriteBatch]) {
+        for batch in batches { batch.refused = [] }
+        sent.append(Segment(batches: batches, kind: .train, error: nil))
+    }
+
+    /// Notes that the end of a train's failed transaction was sent.
+    mutating func sentRollBack() {
+        sent.append(Segment(batches: [], kind: .rollBack, error: nil))
     }
 
     /// Notes an error in the segment whose answer is being read; the first one counts.
@@ -56,22 +136,40 @@ struct BatchesOnTheWay {
     mutating func answered() -> Outcome {
         guard !sent.isEmpty else { return .none }
         let segment = sent.removeFirst()
-        guard segment.isCareful else {
-            guard let error = segment.error else { return .completed(segment.batch, .success(())) }
-            guard case .data = error else { return .completed(segment.batch, .failure(error)) }
-            refused.append(segment.batch)
-            return .none
+        switch segment.kind {
+        case .single: return answered(single: segment.batches[0], segment.error)
+        case .careful: return answered(careful: segment.batches[0], segment.error)
+        case .train: return answered(train: segment.batches, segment.error)
+        case .rollBack: return .none
         }
-        switch careful?.answered(segment.error) {
-        case .segment(let steps): return .segment(segment.batch, steps)
+    }
+
+    private mutating func answered(single batch: WriteBatch, _ error: StoreError?) -> Outcome {
+        guard let error else { return .completed(batch, .success(())) }
+        guard error.isData else { return .completed(batch, .failure(error)) }
+        refused.append(batch)
+        return .none
+    }
+
+    private mutating func answered(careful batch: WriteBatch, _ error: StoreError?) -> Outcome {
+        switch careful?.answered(error) {
+        case .segment(let steps): return .segment(batch, steps)
         case .done:
             careful = nil
-            return .completed(segment.batch, .success(()))
+            return .completed(batch, .success(()))
         case .failed(let error):
             careful = nil
-            return .rollBack(segment.batch, error)
-        case nil: return .completed(segment.batch, segment.error.map { .failure($0) } ?? .success(()))
+            return .rollBack(batch, error)
+        case nil: return .completed(batch, error.map { .failure($0) } ?? .success(()))
         }
+    }
+
+    private mutating func answered(train batches: [WriteBatch], _ error: StoreError?) -> Outcome {
+        guard let error else { return .together(batches, .success(())) }
+        singlesLeft = Self.singlesAfterFailure
+        guard error.isData else { return .together(batches, .failure(error)) }
+        waiting.insert(contentsOf: batches, at: 0)
+        return .dissolved
     }
 
     /// Begins a careful write when one is due and nothing is on the way.
@@ -87,15 +185,18 @@ struct BatchesOnTheWay {
 
     /// Notes that a segment of the careful write was sent.
     mutating func sentCareful(_ batch: WriteBatch) {
-        sent.append(Segment(batch: batch, isCareful: true, error: nil))
+        sent.append(Segment(batches: [batch], kind: .careful, error: nil))
     }
 
     /// The session is gone: what of these was committed is not known.
     mutating func lose() {
-        uncertain += sent.map { ($0.batch, $0.error) }
-        uncertain += refused.map { ($0, nil) }
+        // A train that was lost, perhaps for its sake, is not tried again at once.
+        if isTrain { singlesLeft = Self.singlesAfterFailure }
+        uncertain += sent.flatMap { segment in segment.batches.map { ($0, segment.error) } }
+        uncertain += (refused + waiting).map { ($0, nil) }
         sent = []
         refused = []
+        waiting = []
         careful = nil
     }
 

@@ -27,8 +27,8 @@ package struct CommitSettings: Sendable {
     /// Bytes on the way to the spool at once.
     package var spoolingBytes = 8 << 20
     /// Batches and bytes read from the spool at once.
-    package var drainCount = 8
-    package var drainBytes = 4 << 20
+    package var drainCount = 16
+    package var drainBytes = 8 << 20
     /// Wait before a spool that refused a batch is asked again.
     package var spoolRetry: Duration = .seconds(1)
     /// Names of the PBXs, in the order of `CallRecord.pbx`.

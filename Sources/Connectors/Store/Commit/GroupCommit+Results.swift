@@ -17,12 +17,16 @@ extension GroupCommit {
             metrics.add(.storeErrors)
             if batch.isDrained {
                 returnDrained(batch)
-            } else if backlog.isSpilling, batch.spoolKey == nil, batch.reservedKey != nil,
-                unreleased.last(where: { $0 === batch || $0.isDrained }) === batch
-            {
-                unreleased.removeAll { $0 === batch }
-                spoolOnly(batch)
-                releaseSettled()
+            } else if backlog.isSpilling, batch.spoolKey == nil, batch.reservedKey != nil {
+                if let last = lastUnderWay, unreleased[last] === batch {
+                    unreleased.removeAll { $0 === batch }
+                    spoolOnly(batch)
+                    releaseSettled()
+                } else {
+                    // Later ones may go through, so it stays before them.
+                    enqueue(batch)
+                    cover(batch)
+                }
             } else {
                 enqueue(batch)
             }

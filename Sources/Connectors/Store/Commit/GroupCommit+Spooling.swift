@@ -22,7 +22,7 @@ extension GroupCommit {
     }
 
     /// The batch is on its way already; should the process die, the next one asks what became of it.
-    private func cover(_ batch: WriteBatch) {
+    func cover(_ batch: WriteBatch) {
         guard let spool else { return }
         let key = key(for: batch)
         let calls = batch.callHashes
@@ -121,7 +121,7 @@ extension GroupCommit {
     }
 
     private var canEndSpilling: Bool {
-        stopping == nil && writer.state.isConnected && writer.canAccept && queue.isEmpty
+        stopping == nil && writer.state.isConnected && (writer.canAccept || writer.canBoard) && queue.isEmpty
             && backlog.isRecovered && (backlog.hasCommitted || writer.inFlightCount == 0)
     }
 
@@ -133,9 +133,9 @@ extension GroupCommit {
             logger.warning("rows go to the spool: \(reason)")
         }
         closeBehind()
-        // What has drained batches behind it keeps its place: those may be newer rows of the same calls.
-        let staying = Set(
-            unreleased[..<(unreleased.lastIndex { $0.isDrained } ?? 0)].map(ObjectIdentifier.init))
+        // What has others behind it that do not go to the spool keeps its place: those may have newer rows of the same
+        // calls. (A batch comes back from a lost session or with a transient error while later ones go through.)
+        let staying = Set(unreleased[..<(lastUnderWay ?? 0)].map(ObjectIdentifier.init))
         let waiting = queue.filter { !staying.contains(ObjectIdentifier($0)) }
         queue.removeAll { !staying.contains(ObjectIdentifier($0)) }
         queuedBytes = queue.reduce(0) { $0 + $1.byteCount }
@@ -163,6 +163,14 @@ extension GroupCommit {
         }
         unreleased.removeAll { leaving.contains(ObjectIdentifier($0)) }
         releaseSettled()
+    }
+
+    /// The last batch that does not simply wait to be sent: on its way, done behind others that are not, or drained.
+    var lastUnderWay: Int? {
+        let waiting = Set(
+            queue.map(ObjectIdentifier.init)
+                + backlog.pending.filter { $0.role == .spoolFirst }.map { ObjectIdentifier($0.batch) })
+        return unreleased.lastIndex { !waiting.contains(ObjectIdentifier($0)) }
     }
 
     /// The batch is on the disk; its memory is freed.
@@ -366,7 +374,11 @@ extension GroupCommit {
 
     /// The next drained batch, if it may be sent now.
     var nextDrained: WriteBatch? {
-        guard stopping == nil, backlog.drainedOnTheWay < max(1, settings.batchesInFlight - 1),
+        // One place is for live rows; where batches leave together they share them.
+        let places =
+            writer.canBoard
+            ? settings.batchesInFlight + BatchesOnTheWay.maximumTrain : max(1, settings.batchesInFlight - 1)
+        guard stopping == nil, backlog.drainedOnTheWay < places,
             backlog.removing.count < Int(CommitSlots.count) / 2
         else { return nil }
         return backlog.drained.first

@@ -336,7 +336,7 @@ extension GroupCommit {
     func submit() {
         guard !backlog.isStopped else { return }
         tendSpool()
-        while writer.canAccept, !slots.isEmpty, let batch = nextBatch() {
+        while !slots.isEmpty, let batch = nextBatch() {
             // Actions without rows have nothing to wait for but those before them.
             if batch.rowCount == 0, batch.spoolKey == nil { settled(batch) } else { write(batch) }
         }
@@ -347,6 +347,7 @@ extension GroupCommit {
 
     /// The next batch to be sent: live ones and drained ones in turn, drained ones never taking the last place.
     private func nextBatch() -> WriteBatch? {
+        guard writer.canAccept || writer.canBoard else { return nil }
         let drained = nextDrained
         if drained != nil, !isLiveNext || !hasLive {
             isLiveNext = true
@@ -370,6 +371,10 @@ extension GroupCommit {
     private var shouldSendGathering: Bool {
         guard !gathering.isEmpty, !backlog.isSpilling else { return false }
         if settings.durability == .spool, backlog.isOpen { return false }
+        if !writer.canAccept {
+            // Full batches leave together; few rows only so that a drain does not keep them for long.
+            return backlog.drainedOnTheWay > 0 && age(of: gathering) >= settings.maximumAge
+        }
         if gathering.rowCount >= Self.minimumRowsToPipeline || stopping != nil { return true }
         guard writer.inFlightCount == backlog.drainedOnTheWay else {
             return age(of: gathering) >= settings.maximumAge

@@ -8,7 +8,9 @@ import Reactor
 /// committed; the others are written again. Nothing is repeated, nothing is left out.
 ///
 /// That holds only when the old session can commit nothing more. Each session therefore holds an advisory lock
-/// under its own key: a new one ends whoever still holds it and waits for the lock before it reads.
+/// under its own key: a new one ends whoever still holds it and waits for the lock before it reads. A session that
+/// writes a former writer's batches holds that one's locks as well, all its life: should the process die meanwhile,
+/// the next one finds it by them.
 struct PostgresCommitLedger: Sendable {
     /// Names the batches of one shard in one run of the process; see `BatchID`.
     let writer: UInt64
@@ -56,11 +58,9 @@ struct PostgresCommitLedger: Sendable {
         for former in formers {
             let keys = former...(former + Self.maximumLinks - 1)
             try connection.execute(Self.end(keys))
-            // To have had each lock is to know that its holder is gone.
+            // To have each lock is to know that its holder is gone.
             try connection.execute(
-                keys.map { Int64(bitPattern: $0) }
-                    .map { "SELECT pg_advisory_lock(\($0)); SELECT pg_advisory_unlock(\($0))" }
-                    .joined(separator: ";"))
+                keys.map { "SELECT pg_advisory_lock(\(Int64(bitPattern: $0)))" }.joined(separator: ";"))
         }
         try connection.execute(Self.end(key...key))
         try connection.execute("SELECT pg_advisory_lock(\(Int64(bitPattern: key)))")

@@ -1,5 +1,6 @@
 import CLibPQ
 import Glibc
+import Protocols
 
 /// A connection that libpq opened, owned by whoever holds this; closed with it.
 ///
@@ -10,8 +11,12 @@ final class PostgresConnection: @unchecked Sendable {
     fileprivate(set) var committedBatches: Set<BatchID> = []
     /// Which server it leads to; `nil` where it does not tell, and for readers.
     fileprivate(set) var identity: PostgresIdentity?
-    /// Whether `call_events` is partitioned by us, as far as a reader was told when it connected.
+    /// Whether `call_events` is partitioned by us, as far as its reader or writer was told when it connected.
     fileprivate(set) var eventsArePartitioned = false
+    /// Whether the times of `call_events` are whole seconds; of a writer's session.
+    fileprivate(set) var eventsInSeconds = false
+    /// How far the server's clock was ahead of ours when this was opened, in microseconds; of a writer's session.
+    fileprivate(set) var clockAhead: Int64 = 0
     /// Migrations applied while this connection was set up.
     fileprivate(set) var appliedMigrations: [Migration] = []
     /// Partitions made while this connection was set up.
@@ -200,10 +205,14 @@ struct PostgresConnector: Sendable {
         if connection.identity == nil { connection.identity = try? PostgresIdentity(connection) }
         let coarse = try connection.text(PostgresStatements.precision) ?? ""
         let tables = coarse.split(separator: ",")
+        connection.eventsInSeconds = tables.contains { $0.hasSuffix("call_events") }
+        connection.eventsArePartitioned = try connection.text(PostgresEventTable.isPartitioned) == "t"
+        let time = try connection.text("SELECT (extract(epoch FROM localtimestamp) * 1000000)::int8")
+        connection.clockAhead = time.flatMap { Int64($0) }.map { $0 - WallClock.now().microseconds } ?? 0
         let statements = PostgresStatements(
-            eventsInSeconds: tables.contains { $0.hasSuffix("call_events") },
+            eventsInSeconds: connection.eventsInSeconds,
             callsInSeconds: tables.contains { $0.hasSuffix("calls") },
-            eventsArePartitioned: try connection.text(PostgresEventTable.isPartitioned) == "t")
+            eventsArePartitioned: connection.eventsArePartitioned)
         try connection.prepare(PostgresStatements.insertEventsName, statements.insertEvents)
         try connection.prepare(PostgresStatements.upsertCallsName, statements.upsertCalls)
         try connection.prepare(PostgresStatements.insertLegsName, statements.insertLegs)

@@ -1,3 +1,5 @@
+import Protocols
+
 /// The statements of a batch, prepared once per connection.
 ///
 /// Parameters are binary arrays (`PostgresArray`). Columns that the old daemon made are `timestamp(0)`; what is
@@ -43,6 +45,20 @@ struct PostgresStatements {
                     SELECT unnest($1::text[]) AS a, unnest($2::text[]) AS b, unnest($3::jsonb[]) AS c,
                         unnest($4::timestamp[]) AS d, unnest($5::timestamp[]) AS e) AS t) AS t
             """
+    }
+
+    /// The events of a train; times must lie within `trainWindow` and be truncated beforehand.
+    static let copyEvents = """
+        COPY call_events (call_id, event_type, payload, occurred_at, inserted_at, updated_at) FROM STDIN (FORMAT binary)
+        """
+
+    /// When rows must have been received, microseconds since 1970, to need no new date (`insertEvents`) at `now`, the
+    /// server's time.
+    static func trainWindow(at now: Timestamp) -> Range<Int64> {
+        // An hour less on both sides: the server's clock may be set while we look at ours.
+        let (hour, day) = (Int64(3_600_000_000), Int64(86_400_000_000))
+        return now.microseconds - Int64(PartitionPlan.lookBackDays) * day + hour..<now.microseconds + Int64(
+            PartitionPlan.lookAheadDays) * day - hour
     }
 
     /// Inserts calls, or joins what is new into the rows that are there.

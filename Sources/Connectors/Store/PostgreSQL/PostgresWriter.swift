@@ -1,6 +1,7 @@
 import CLibPQ
 import Glibc
 package import Logging
+import Protocols
 package import Reactor
 
 /// Commits batches into PostgreSQL through libpq's pipeline mode (PostgreSQL documentation, 34.5), on the loop.
@@ -12,7 +13,7 @@ package import Reactor
 /// A batch is up to five prepared statements (eight, once in a while), the note of its number (`PostgresCommitLedger`) and one sync point, so
 /// one transaction: all of it or nothing. Several batches are on the way at once; results come back in their order.
 /// An error aborts its own batch only; when a row is to blame, the batch is written again with care
-/// (`CarefulWrite`). After a lost connection the fate of the batches on the way is read from the ledger by the next
+/// (`CarefulWrite`). Under a load that fills all places full batches leave together (`PostgresTrain`). After a lost connection the fate of the batches on the way is read from the ledger by the next
 /// session, and only then are they completed, in their order: none is written twice.
 package final class PostgresWriter: BatchWriter, DescriptorHandler {
     private enum Link {
@@ -43,6 +44,10 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     private var link = Link.idle
     private var ledger = PostgresCommitLedger(writer: 0)
     private var onTheWay = BatchesOnTheWay()
+    /// A train whose events are being copied; then libpq is not in pipeline mode.
+    private var train: PostgresTrain?
+    /// Cleared for good when the server turns COPY away (row-level security, a table that takes none).
+    private var mayCopy = true
     private var recovery: FailoverRecovery
     private var backoff: Backoff
     private var connectedAt: MonotonicInstant
@@ -84,8 +89,13 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     package var sharesBatches: Bool { true }
 
     package var canAccept: Bool {
-        guard case .ready = link, !onTheWay.isCareful, !recovery.isBusy else { return false }
-        return onTheWay.count < settings.batchesInFlight
+        guard case .ready = link, !recovery.isBusy else { return false }
+        return onTheWay.hasPlace(of: settings.batchesInFlight)
+    }
+
+    package var canBoard: Bool {
+        guard case .ready = link, mayCopy, !recovery.isBusy, stopping == nil else { return false }
+        return onTheWay.canBoard
     }
 
     package func start(as writer: UInt64, after formers: [UInt64]) {
@@ -96,11 +106,37 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     }
 
     package func write(_ batch: WriteBatch) {
-        onTheWay.send(batch)
-        guard case .ready(let connection, _) = link else {
-            return failAll(.unavailable("not connected"))
+        guard canAccept, case .ready(let connection, _) = link else {
+            onTheWay.board(batch)
+            if case .ready = link { depart() } else { failAll(.unavailable("not connected")) }
+            return
         }
+        onTheWay.send(batch)
         sent(send(batch, over: connection.handle), connection)
+    }
+
+    /// Sends what waits, together or one by one, as far as it may go now.
+    private func depart() {
+        while case .ready(let connection, _) = link, train == nil, !recovery.isBusy {
+            let window = PostgresStatements.trainWindow(
+                at: Timestamp(microseconds: WallClock.now().microseconds + connection.clockAhead))
+            let departure = onTheWay.departure(places: settings.batchesInFlight) { [mayCopy] batch in
+                mayCopy && (!connection.eventsArePartitioned || batch.events.areInserted(within: window))
+            }
+            switch departure {
+            case nil: return
+            case .single(let batch):
+                onTheWay.send(batch)
+                sent(send(batch, over: connection.handle), connection)
+            case .train(let batches):
+                let train = PostgresTrain(
+                    batches, over: connection.handle, eventsInSeconds: connection.eventsInSeconds)
+                onTheWay.sendTrain(batches)
+                self.train = train
+                statementCount += 2
+                sent(train.open(), connection)
+            }
+        }
     }
 
     private func sent(_ succeeded: Bool, _ connection: PostgresConnection) {
@@ -134,6 +170,7 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
         case .idle, .connecting, .stopped: break
         }
         link = .stopped
+        train = nil
         if recovery.isBusy {
             metrics.add(.storeFailoverRowsLost, recovery.waitingRows)
             logger.error("stopped before \(recovery.waitingRows) rows were written again after a failover")
@@ -212,6 +249,7 @@ extension PostgresWriter {
         loop.unwatch(watch)
         metrics.add(.storeConnected, -1)
         metrics.add(.storeReconnects)
+        train = nil
         onTheWay.lose()
         // One that connects and never takes a row must not be asked without a pause, nor fill the log.
         if loop.now - connectedAt >= settings.reconnectMaximum { backoff.reset() }
@@ -312,6 +350,10 @@ extension PostgresWriter {
         if let columns = batch.eventParameters() {
             guard send(PostgresStatements.insertEventsName, columns, over: handle) else { return false }
         }
+        return sendRowsBesidesEvents(of: batch, over: handle)
+    }
+
+    private func sendRowsBesidesEvents(of batch: WriteBatch, over handle: OpaquePointer) -> Bool {
         if let columns = batch.callParameters(pbxNames: settings.pbxNames) {
             guard send(PostgresStatements.upsertCallsName, columns, over: handle) else { return false }
         }
@@ -339,39 +381,29 @@ extension PostgresWriter {
 
     private func send(_ statement: String, _ columns: [PostgresArray], over handle: OpaquePointer) -> Bool {
         statementCount += 1
-        var pointers: [UnsafePointer<CChar>?] = []
-        let lengths = columns.map { Int32(truncatingIfNeeded: $0.bytes.count) }
-        let formats = [Int32](repeating: 1, count: columns.count)
-        // One nested scope for each column, so that all of them stay where they are until libpq has copied
-        // them into its output buffer.
-        func pin(_ index: Int) -> Bool {
-            guard index < columns.count else {
-                return PQsendQueryPrepared(
-                    handle, statement, Int32(columns.count), pointers, lengths, formats, 1) == 1
-            }
-            return columns[index].bytes.withUnsafeBytes { bytes in
-                pointers.append(bytes.baseAddress?.assumingMemoryBound(to: CChar.self))
-                return pin(index + 1)
-            }
-        }
-        return pin(0)
+        return PostgresSending.prepared(statement, columns, over: handle)
     }
 
     private func note(_ batch: WriteBatch, over handle: OpaquePointer) -> Bool {
         statementCount += 1
-        let writer = Array(batch.id.writerName.utf8)
-        let (slot, number) = ((batch.slot ?? 0).bigEndian, batch.id.number.bigEndian)
-        return writer.withUnsafeBytes { writer in
-            withUnsafeBytes(of: slot) { slot in
-                withUnsafeBytes(of: number) { number in
-                    let parts = [writer, slot, number]
-                    let values = parts.map { $0.baseAddress?.assumingMemoryBound(to: CChar.self) }
-                    return PQsendQueryPrepared(
-                        handle, PostgresCommitLedger.noteName, 3, values, [Int32(writer.count), 4, 8],
-                        [1, 1, 1], 1) == 1
-                }
-            }
-        }
+        return PostgresSending.note(batch, over: handle)
+    }
+
+    /// Sends what follows the events of a train, up to its end.
+    private func sendRest(of batches: [WriteBatch], over handle: OpaquePointer) -> Bool {
+        syncPointCount += 1
+        return batches.allSatisfy { sendRowsBesidesEvents(of: $0, over: handle) && note($0, over: handle) }
+            && send(plain: "COMMIT", over: handle) && PQpipelineSync(handle) == 1
+    }
+
+    /// Ends the failed transaction of a train.
+    private func sendRollBack() {
+        guard case .ready(let connection, _) = link else { return }
+        onTheWay.sentRollBack()
+        syncPointCount += 1
+        sent(
+            send(plain: "ROLLBACK", over: connection.handle) && PQpipelineSync(connection.handle) == 1,
+            connection)
     }
 
     /// Sends one segment of a careful write.
@@ -402,11 +434,7 @@ extension PostgresWriter {
 
     private func send(_ row: RefusedRow, of batch: WriteBatch, over handle: OpaquePointer) -> Bool {
         statementCount += 1
-        // libpq takes text parameters as C strings.
-        var values = PostgresStatements.values(of: row, batch.id).map { UnsafePointer(strdup($0)) }
-        defer { for value in values { free(UnsafeMutablePointer(mutating: value)) } }
-        return PQsendQueryParams(
-            handle, PostgresStatements.insertDeadLetter, Int32(values.count), nil, &values, nil, nil, 1) == 1
+        return PostgresSending.deadLetter(row, of: batch, over: handle)
     }
 
     /// Sends what libpq holds; what the socket does not take is sent when it is writable.
@@ -430,9 +458,53 @@ extension PostgresWriter {
         let handle = connection.handle
         if readable {
             guard PQconsumeInput(handle) == 1 else { return lose(connection.message) }
-            readResults(connection)
+            if train == nil { readResults(connection) } else { readCopy(connection) }
         }
+        if writable, train != nil { copy(connection) }
         flush()
+    }
+
+    /// Gives more rows of a train.
+    private func copy(_ connection: PostgresConnection) {
+        lastProgress = loop.now
+        if case .broken? = train?.feed() { lose(connection.message) }
+    }
+
+    /// Reads the answers to a train until its events are taken or refused.
+    private func readCopy(_ connection: PostgresConnection) {
+        lastProgress = loop.now
+        var refusal: StoreError?
+        let progress = train?.read { result in
+            if refusal == nil { refusal = connection.error(of: result) }
+        }
+        if let error = refusal { onTheWay.failed(turnedAway(error) ?? error) }
+        switch progress {
+        case .copied(let isRefused):
+            let batches = train?.batches ?? []
+            train = nil
+            if isRefused {
+                // Its answer is that of the sync point alone.
+                syncPointCount += 1
+                sent(PQpipelineSync(connection.handle) == 1, connection)
+            } else {
+                sent(sendRest(of: batches, over: connection.handle), connection)
+            }
+        case .broken: lose(onTheWay.errorOfNext?.description ?? connection.message)
+        case .goesOn, nil:
+            if PQstatus(connection.handle) == CONNECTION_BAD {
+                lose(onTheWay.errorOfNext?.description ?? connection.message)
+            }
+        }
+    }
+
+    /// A server that takes rows, but not by COPY, is not asked again.
+    private func turnedAway(_ error: StoreError) -> StoreError? {
+        guard let train, train.wasTurnedAway, case .ready(let connection, _) = link,
+            PQstatus(connection.handle) == CONNECTION_OK
+        else { return nil }
+        mayCopy = false
+        logger.notice("store: \(location) takes no COPY, batches go one by one: \(error)")
+        return .transient(error.description)
     }
 
     private func readResults(_ connection: PostgresConnection) {
@@ -465,8 +537,9 @@ extension PostgresWriter {
             lose(needsNewConnection.description)
         } else if let (batch, steps) = onTheWay.beginCareful() {
             send(steps, of: batch)
-        } else if inFlightCount == 0, stopping != nil {
-            finishStopping()
+        } else {
+            depart()
+            if inFlightCount == 0, stopping != nil { finishStopping() }
         }
     }
 
@@ -480,6 +553,14 @@ extension PostgresWriter {
             case .failure: break
             }
             finish(batch, result)
+        case .together(let batches, let result):
+            switch result {
+            case .success: noteCommit()
+            case .failure(.unavailable(let reason)): needsNewConnection = .unavailable(reason)
+            case .failure: sendRollBack()
+            }
+            for batch in batches { finish(batch, result) }
+        case .dissolved: sendRollBack()
         case .segment(let batch, let steps): send(steps, of: batch)
         case .rollBack(let batch, let error):
             // The simplest end of a transaction that went wrong is the end of its session.

@@ -226,6 +226,8 @@ package final class SQLiteWriter: BatchWriter {
     package var sharesBatches: Bool { false }
 
     package var canAccept: Bool { state.isConnected && !isStopped && onTheWay.count < batchesInFlight }
+    /// The writing thread makes one transaction of what waits for it, as it is.
+    package var canBoard: Bool { false }
 
     package func start(as writer: UInt64, after formers: [UInt64]) {
         loop.attach(answers) { [weak self] in self?.receive($0) }
