@@ -61,7 +61,7 @@ struct CallflowLoad: ParsableCommand {
         scenario.io = io ?? scenario.io
         scenario.loops = loops ?? scenario.loops
         guard (1...1_000_000).contains(scenario.calls), (1...10_000_000).contains(scenario.eventsPerSecond),
-            (0.1...86_400).contains(scenario.seconds), (1...1000).contains(scenario.pbxs)
+            (0.1...86_400).contains(scenario.seconds), (1...8000).contains(scenario.pbxs)
         else { throw ValidationError("calls, events, seconds or PBXs out of range") }
         return scenario
     }

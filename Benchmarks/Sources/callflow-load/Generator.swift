@@ -43,24 +43,27 @@ final class Generator {
         var threads: [LoopThread] = []
         var orders: [Mailbox<Order>] = []
         var pbxs: [PBX] = []
-        for index in 0..<scenario.pbxs {
-            let mailbox = Mailbox<Order>(capacity: 64)
-            orders.append(mailbox)
-            let configuration = Self.configuration(scenario, index: index)
-            let (thread, port) = try Self.start("pbx-\(index)") { loop in
+        // All on one thread: a hundred that wake up every millisecond would leave the daemon no core.
+        for _ in 0..<scenario.pbxs { orders.append(Mailbox<Order>(capacity: 64)) }
+        let (thread, ports) = try Self.start("pbxs") { [orders] loop in
+            var simulators: [PBXSimulator] = []
+            var ports: [UInt16] = []
+            for (index, mailbox) in orders.enumerated() {
                 let simulator = try PBXSimulator(
-                    loop: loop, configuration: configuration, logger: Self.logger)
-                let bound = try simulator.start(on: .loopback(port: 0))
-                loop.context = simulator
+                    loop: loop, configuration: Self.configuration(scenario, index: index),
+                    logger: Self.logger)
+                ports.append(try simulator.start(on: .loopback(port: 0)).port)
+                simulators.append(simulator)
                 loop.attach(mailbox) { Self.take($0, simulator, loop) }
-                return bound.port
             }
-            threads.append(thread)
-            pbxs.append(PBX(port: port))
+            loop.context = Simulators(all: simulators)
+            return ports
         }
+        threads.append(thread)
+        pbxs = ports.map { PBX(port: $0) }
         var webhook: String?
         if scenario.portal != .off {
-            let (thread, port) = try Self.start("portal") { loop in
+            let (thread, ports) = try Self.start("portal") { loop in
                 var settings = PortalSettings.demonstration(extensions: SimulatorConfiguration().agents)
                 settings.webhooks = [.init(secret: "loadtoken")]
                 var portal = FakeBitrixPortal(settings: settings)
@@ -71,10 +74,12 @@ final class Generator {
                 }
                 let server = FakeBitrixServer(loop: loop, portal: portal)
                 loop.context = server
-                return try server.listen(on: .loopback(port: 0), logger: Self.logger, metrics: Metrics()).port
+                let bound = try server.listen(
+                    on: .loopback(port: 0), logger: Self.logger, metrics: Metrics())
+                return [bound.port]
             }
             threads.append(thread)
-            webhook = "http://127.0.0.1:\(port)/rest/1/loadtoken/"
+            webhook = "http://127.0.0.1:\(ports[0])/rest/1/loadtoken/"
         }
         self.threads = threads
         self.orders = orders
@@ -89,7 +94,8 @@ final class Generator {
         configuration.seed = UInt64(index + 1)
         configuration.systemName = scenario.pbxs > 1 ? "pbx\(index + 1)" : ""
         configuration.slowReaderMilliseconds = scenario.pace == .schedule ? 100 : 0
-        configuration.tickMilliseconds = 1
+        // One thread plays all of them.
+        configuration.tickMilliseconds = max(1, scenario.pbxs / 50)
         configuration.steadyLoad = .init(
             calls: max(1, scenario.calls / scenario.pbxs),
             eventsPerSecond: scenario.eventsPerSecond / Double(scenario.pbxs),
@@ -104,15 +110,15 @@ final class Generator {
 
     /// Starts a loop and waits for what was made on it.
     private static func start(
-        _ name: String, _ make: @escaping @Sendable (Loop) throws -> UInt16
-    ) throws -> (LoopThread, UInt16) {
-        let result = Slot<Result<UInt16, LoadError>>()
+        _ name: String, _ make: @escaping @Sendable (Loop) throws -> [UInt16]
+    ) throws -> (LoopThread, [UInt16]) {
+        let result = Slot<Result<[UInt16], LoadError>>()
         var configuration = LoopConfiguration()
         configuration.name = name
         let thread = try LoopThread.start(configuration) { loop in
             do { result.set(.success(try make(loop))) } catch { result.set(.failure(LoadError("\(error)"))) }
         }
-        guard let made = result.wait(seconds: 5) else { throw LoadError("\(name) did not start") }
+        guard let made = result.wait(seconds: 30) else { throw LoadError("\(name) did not start") }
         return (thread, try made.get())
     }
 
@@ -157,6 +163,13 @@ final class Generator {
         for thread in threads { thread.stop() }
         for thread in threads { thread.join() }
     }
+}
+
+/// What keeps a thread's PBXs alive.
+private final class Simulators {
+    let all: [PBXSimulator]
+
+    init(all: [PBXSimulator]) { self.all = all }
 }
 
 /// A value that one thread sets and another waits for.

@@ -11,6 +11,12 @@ struct Run {
     /// Waits for rows to become durable after the last event, at most so long.
     private static let drainSeconds = 60.0
 
+    /// Wrong calls that are named.
+    private static let examples = 5
+
+    /// Below the ports that the system gives to connections, of which there may be thousands.
+    private static func freePort() -> UInt16 { .random(in: 20_000..<32_000) }
+
     /// Plays the scenario.
     func measure() throws -> Measurement {
         let folder = "/tmp/callflow-load-\(getpid())"
@@ -23,7 +29,7 @@ struct Run {
         Progress.note("\(scenario.name): rendering calls, starting the daemon")
         let generator = try Generator(scenario)
         defer { generator.stop() }
-        let port = UInt16.random(in: 32_000..<60_000)
+        let port = Self.freePort()
         let log = "\(folder)/daemon.log"
         let daemon = try Subprocess(
             [binary, "serve"], environment: try environment(database, generator, port: port, folder: folder),
@@ -43,7 +49,7 @@ struct Run {
         daemon.signal(SIGTERM)
         result.exitStatus = daemon.wait(seconds: 30) ?? 137
         try compare(&result, reports, database)
-        result.warnings = (Files.read(log) ?? "").split(separator: "\n").map(String.init).filter {
+        result.warnings += (Files.read(log) ?? "").split(separator: "\n").map(String.init).filter {
             $0.contains("warning") || $0.contains("error")
         }
         return result
@@ -68,7 +74,7 @@ struct Run {
         } else {
             let entries = generator.pbxs.enumerated().map { index, pbx in
                 """
-                {"name":"pbx\(index + 1)","url":"ws://127.0.0.1:\(pbx.port)/ari/events","user":"callflow","password":"secret"}
+                {"name":"pbx\(index + 1)","url":"ws://127.0.0.1:\(pbx.port)/ari/events","prefix":""}
                 """
             }
             try Files.write("[\(entries.joined(separator: ",\n"))]", to: "\(folder)/pbxs.json")
@@ -79,7 +85,7 @@ struct Run {
 
     /// What a daemon takes that has nothing to do.
     private func idleBytes(_ database: Database, folder: String) throws(LoadError) -> Int {
-        let port = UInt16.random(in: 32_000..<60_000)
+        let port = Self.freePort()
         let daemon = try Subprocess(
             [binary, "serve"], environment: try environment(database, nil, port: port, folder: folder),
             log: "\(folder)/idle.log")
@@ -255,6 +261,11 @@ struct Run {
             if events[truth.callID] ?? 0 != truth.delivered { result.callsWithLostEvents += 1 }
             if truth.endedAt != 0, outcomes[truth.callID] != truth.outcome {
                 result.callsWithWrongOutcome += 1
+                if result.callsWithWrongOutcome <= Self.examples {
+                    let stored = outcomes[truth.callID] ?? "no row"
+                    result.warnings.append(
+                        "call \(truth.callID) was \(truth.outcome), its row says \(stored)")
+                }
             }
         }
     }

@@ -65,6 +65,12 @@ struct Scenario: Sendable {
             name: "blast-sqlite", summary: "50,000 events as fast as they are taken, SQLite",
             eventsPerSecond: 25_000, ramp: 0.5,
             seconds: 1.5, pace: .blast, store: .sqlite),
+        Scenario(
+            name: "pbxs-10", summary: "the promise, from 10 PBXs", pbxs: 10),
+        Scenario(
+            name: "pbxs-100", summary: "the promise, from 100 PBXs", pbxs: 100),
+        Scenario(
+            name: "pbxs-1000", summary: "the promise, from 1,000 PBXs of five calls each", pbxs: 1000),
         Scenario(name: "epoll", summary: "the promise, on epoll", io: "epoll"),
         Scenario(name: "sqlite", summary: "the promise, on SQLite", store: .sqlite),
         Scenario(name: "crm", summary: "the promise, calls registered in a portal", portal: .on),

@@ -14,6 +14,9 @@ final class WebNode {
     private var server: HTTPServer?
     /// When an earlier run heard each PBX last, by name.
     private var sightings: [String: PBXSighting] = [:]
+    /// PBXs that were compared, and whose calls of an earlier run are still to be looked for.
+    private var compared: Set<String> = []
+    private var isEndingForgotten = false
 
     init(loop: Loop, plan: DaemonPlan) {
         self.loop = loop
@@ -90,35 +93,49 @@ final class WebNode {
 
     /// Ends calls of a PBX that are open in the database, are older than this run, and are not among the PBX's channels.
     ///
-    /// The other shards get a moment to take what the PBX just told.
+    /// The other shards get a moment to take what the PBX just told; PBXs that come meanwhile share one read.
     func endForgottenCalls(pbx index: Int) {
-        loop.schedule(after: .seconds(3)) { [weak self] in
+        compared.insert(plan.settings.pbxs.names[index])
+        endForgottenCalls(after: .seconds(3))
+    }
+
+    private func endForgottenCalls(after pause: Duration) {
+        guard !isEndingForgotten else { return }
+        isEndingForgotten = true
+        loop.schedule(after: pause) { [weak self] in
             guard let self else { return }
+            isEndingForgotten = false
             let filter = CallFilter(limit: StoreReads.maximumOpenCalls, openBefore: plan.startedAt)
-            reader.calls(filter) { [weak self] in self?.endForgotten($0, pbx: index) }
+            let names = compared
+            compared = []
+            reader.calls(filter) { [weak self] in self?.endForgotten($0, of: names) }
         }
     }
 
-    private func endForgotten(_ result: Result<[StoredCall], StoreError>, pbx index: Int) {
+    private func endForgotten(_ result: Result<[StoredCall], StoreError>, of names: Set<String>) {
         switch result {
         case .success(let calls):
-            let name = plan.settings.pbxs.names[index]
-            let sighting = sightings[name]
-            let forgotten = calls.filter { pbxName(of: $0) == name && liveCall(callID: $0.callID) == nil }
+            let forgotten = calls.filter {
+                names.contains(pbxName(of: $0)) && liveCall(callID: $0.callID) == nil
+            }
             let told = forgotten.prefix { call in
-                let lastSeen = [sighting?.seenAt, call.startedAt, call.answeredAt].compactMap { $0 }.max()
+                let seenAt = sightings[pbxName(of: call)]?.seenAt
+                let lastSeen = [seenAt, call.startedAt, call.answeredAt].compactMap { $0 }.max()
                 return plan.shared.mailboxes[plan.shard(of: call.callID)].post(
                     .endStored(call, at: lastSeen ?? call.insertedAt))
             }
             guard !forgotten.isEmpty else { return }
             plan.logger.warning(
-                "calls ended that an earlier run left open and the PBX no longer has",
-                metadata: ["pbx": "\(name)", "calls": "\(told.count)"])
+                "calls ended that an earlier run left open and their PBX no longer has",
+                metadata: ["calls": "\(told.count)"])
+            guard told.count < forgotten.count else { return }
             // A mailbox was full: the rest is found again once these are written.
-            if told.count < forgotten.count { endForgottenCalls(pbx: index) }
+            compared.formUnion(names)
+            endForgottenCalls(after: .seconds(3))
         case .failure(let error):
             plan.logger.warning("open calls of an earlier run are looked at again later: \(error)")
-            loop.schedule(after: .seconds(30)) { [weak self] in self?.endForgottenCalls(pbx: index) }
+            compared.formUnion(names)
+            endForgottenCalls(after: .seconds(30))
         }
     }
 

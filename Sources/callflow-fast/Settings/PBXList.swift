@@ -16,7 +16,7 @@ struct PBXList {
     private(set) var missing: String?
 
     /// PBXs of one daemon; each costs a connection, some timers and a line on the page.
-    static let maximumCount = 1000
+    static let maximumCount = 8192
     /// Bytes of a prefix: with a usual unique id behind it a key still fits into a record.
     static let maximumPrefixBytes = 24
 
@@ -130,6 +130,8 @@ struct PBXList {
         }
         guard entries.count <= maximumCount else { throw Problem("more than \(maximumCount) PBXs") }
         var list: [ARIConfiguration] = []
+        var byName: [String: Int] = [:]
+        var byAddress: [String: Int] = [:]
         for (index, entry) in entries.enumerated() {
             let pbx: ARIConfiguration
             do {
@@ -138,10 +140,10 @@ struct PBXList {
                 let name = entry["name"]?.string.map { " (\($0))" } ?? ""
                 throw Problem("PBX \(index + 1)\(name): \(error)")
             }
-            if let other = list.firstIndex(where: { $0.name == pbx.name }) {
+            if let other = byName.updateValue(index, forKey: pbx.name) {
                 throw Problem("PBX \(index + 1) has the name of PBX \(other + 1), \(pbx.name)")
             }
-            if let other = list.firstIndex(where: { $0.eventsAddress == pbx.eventsAddress }) {
+            if let other = byAddress.updateValue(index, forKey: pbx.eventsAddress) {
                 throw Problem(
                     "PBX \(index + 1) (\(pbx.name)) is the same application of the same PBX as \(list[other].name)"
                 )

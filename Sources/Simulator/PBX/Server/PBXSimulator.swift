@@ -39,6 +39,8 @@ package final class PBXSimulator {
     private var timer: TimerID?
     private var isStopped = false
     private var isWaiting: Bool
+    /// When the reader that is waited for had subscribed, by the wall clock in milliseconds.
+    private var subscribedAt: Int64?
     private(set) var stream: PrerenderedStream?
     private let startedAt: Int64
     private var sentToClosed = (events: 0, bytes: 0)
@@ -49,6 +51,8 @@ package final class PBXSimulator {
     static let maximumUnanswered = 1000
     /// Pause before a recording is played to a reader that asks for nothing; to others it is once they read the lists.
     static let replayPause: Duration = .milliseconds(500)
+    /// Milliseconds between a reader's subscription and the rendering of its events.
+    static let renderPause: Int64 = 1500
     /// Bytes queued for one reader beyond which a replay without pace waits.
     static let replayQueueBytes = 1 << 20
     /// Bytes queued for one reader beyond which calls stand still, when told to.
@@ -143,6 +147,13 @@ package final class PBXSimulator {
         guard isWaiting else { return true }
         guard applications.contains(where: { $0.hasChannels || $0.hasBridges || $0.subscribesToAll }) else {
             return false
+        }
+        if configuration.prerenderedMilliseconds > 0 {
+            // Rendering holds up the loop: not before readers, of other PBXs too, have read the lists.
+            let now = Self.wallMilliseconds()
+            let since = subscribedAt ?? now
+            subscribedAt = since
+            guard now - since >= Self.renderPause else { return false }
         }
         isWaiting = false
         if configuration.prerenderedMilliseconds > 0, let application = applications.first {
