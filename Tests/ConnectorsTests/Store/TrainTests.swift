@@ -320,7 +320,9 @@ struct TrainTests {
         bench.close()
     }
 
-    /// Messages of four batches alone are 40 each way. Then, to the server: the opening (40), rows (41 to 48), their
+    /// Messages of four batches alone are 40 each way.
+    ///
+    /// Then, to the server: the opening (40), rows (41 to 48), their
     /// end (49), three for each of 16 statements (50 to 97), the commit (98 to 101), a sync (102); back: BEGIN (40),
     /// rows may come (41), rows are taken (42, 43), 48 for the statements, the commit (92 to 95), ready (96).
     static let cuts: [CuttingProxy.Cut] =
