@@ -154,4 +154,30 @@ struct CommandTests {
         daemon.send(SIGINT)
         #expect(await daemon.ended(within: 10) == 0)
     }
+
+    @Test("explain tells of a recorded stream why each call has its outcome, for people and as JSON")
+    func explain() async throws {
+        let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .appending(path: "Fixtures/ari")
+        let file = folder.appending(path: "office-22/queue-timeout.jsonl").path
+        let text = try DaemonProcess(["explain", "--language", "ru", file])
+        #expect(await text.ended() == 0)
+        #expect(text.printed.contains("очередь sales закончилась, никто не ответил"))
+        let json = try DaemonProcess(["explain", "--json", file])
+        #expect(await json.ended() == 0)
+        let object = try #require(
+            try JSONSerialization.jsonObject(with: Data(json.printed.utf8)) as? [String: Any])
+        #expect(object["outcome_rule"] as? String == "queue_ended")
+        let one = try DaemonProcess(
+            [
+                "explain", "--channels", "app", "--call", "1795344307.20",
+                folder.appending(path: "asterisk-22/inbound-busy.jsonl").path,
+            ])
+        #expect(await one.ended() == 0)
+        #expect(one.printed.hasPrefix("1795344307.20  "))
+        #expect(one.printed.contains("=> attempts"))
+        #expect(try await DaemonProcess(["explain", "/nothing/here"]).ended() == 66)
+        #expect(try await DaemonProcess(["explain", "/dev/null"]).ended() == 65)
+        #expect(try await DaemonProcess(["explain", "--grouping", "some", file]).ended() == 64)
+    }
 }

@@ -92,8 +92,9 @@ extension CallGraph {
             let hasDetails = isEnding || calls[call].needsDetails
             if hasDetails {
                 calls[call].isEnding = false
-                calls[call].needsDetails = false
                 derive(call)
+                // Only now: looking at the legs notes the answer anew.
+                calls[call].needsDetails = false
                 details.isRepeated = calls[call].hasGivenEnd
                 if calls[call].record.status == .finished { calls[call].hasGivenEnd = true }
             }

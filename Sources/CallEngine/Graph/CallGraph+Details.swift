@@ -149,7 +149,7 @@ extension CallGraph {
         record.name = leg.name
         record.number = number(of: slot)
         record.roles = roles(of: slot, sight, slots)
-        record.result = result(of: slot, sight)
+        (record.result, record.evidence) = judge(slot, sight)
         record.pbx = leg.pbx
         if let dialer = findLeg(hash: leg.dialerHash) { record.dialedBy = legs[dialer].key.text }
         record.dialedAt = leg.dialedAt.timestamp

@@ -31,35 +31,42 @@ extension CallGraph {
     }
 
     /// What became of one leg.
-    func result(of slot: Int, _ sight: Sight) -> LegResult {
+    func result(of slot: Int, _ sight: Sight) -> LegResult { judge(slot, sight).result }
+
+    /// What became of one leg, and what tells it.
+    func judge(_ slot: Int, _ sight: Sight) -> (result: LegResult, evidence: LegEvidence) {
         let leg = legs[slot]
-        if leg.flags.contains(.forwarded) { return .forwarded }
-        if leg.upAt.isKnown || leg.dialStatus == .answer { return .answered }
-        guard leg.isDialed, !leg.isOpen || leg.dialStatus != .none else { return .none }
+        if leg.flags.contains(.forwarded) { return (.forwarded, .forwarded) }
+        if leg.upAt.isKnown { return (.answered, .up) }
+        if leg.dialStatus == .answer { return (.answered, .dialStatus) }
+        guard leg.isDialed, !leg.isOpen || leg.dialStatus != .none else { return (.none, .none) }
         // Asterisk says 26 also of telephones that stop ringing because the caller left.
         if leg.cause == 26 {
-            return sight.answer.isKnown && !isLaterThanAnswer(leg, sight) ? .answeredElsewhere : .cancelled
+            return sight.answer.isKnown && !isLaterThanAnswer(leg, sight)
+                ? (.answeredElsewhere, .cause) : (.cancelled, .cause)
         }
         switch leg.dialStatus {
-        case .busy: return .busy
-        case .declined: return .rejected
+        case .busy: return (.busy, .dialStatus)
+        case .declined: return (.rejected, .dialStatus)
         case .cancel:
             // Whoever dialled gave this one up: because another answered, or because the caller left.
             let answered =
                 sight.answer.isKnown && sight.answer >= leg.startedAt && !isLaterThanAnswer(leg, sight)
-            return answered ? .answeredElsewhere : .cancelled
+            return (answered ? .answeredElsewhere : .cancelled, .dialStatus)
         case .noAnswer, .congestion, .unavailable, .none, .answer: break
         }
-        if let told = Self.result(sipCode: leg.sipCode) { return told }
+        if let told = Self.result(sipCode: leg.sipCode) { return (told, .sipCode) }
         if let told = Self.result(cause: leg.cause) {
-            return told == .unavailable && leg.dialStatus == .noAnswer ? .noAnswer : told
+            return told == .unavailable && leg.dialStatus == .noAnswer
+                ? (.noAnswer, .dialStatus) : (told, .cause)
         }
         switch leg.dialStatus {
-        case .noAnswer: return .noAnswer
-        case .congestion: return .congestion
-        case .unavailable: return .unavailable
+        case .noAnswer: return (.noAnswer, .dialStatus)
+        case .congestion: return (.congestion, .dialStatus)
+        case .unavailable: return (.unavailable, .dialStatus)
         default:
-            return sight.answer.isKnown && !isLaterThanAnswer(leg, sight) ? .answeredElsewhere : .cancelled
+            return sight.answer.isKnown && !isLaterThanAnswer(leg, sight)
+                ? (.answeredElsewhere, .time) : (.cancelled, .time)
         }
     }
 

@@ -165,7 +165,7 @@ public struct CallGraph: ~Copyable {
             slot = known
         } else {
             guard Self.canBegin(event.kind), legs.count < maximumLegs,
-                !Self.isTechnical(event.channel.name, payload)
+                grouping == .channel || !Self.isTechnical(event.channel.name, payload)
             else { return placementOfStranger(event, payload, idText, pbx) }
             slot = makeLeg(key, event.channel, payload, pbx, moment)
             if event.channel.state == .ring { legs[slot].flags.insert(.incoming) }

@@ -14,6 +14,8 @@ public struct LegRecord: Sendable, BitwiseCopyable {
     public var roles: LegRoles
     /// What became of it.
     public var result: LegResult
+    /// What that was taken from.
+    public var evidence = LegEvidence.none
     /// Which PBX; index into the daemon's list.
     public var pbx: UInt16
     /// Unique id of the channel that dialled it; empty when none did.

@@ -29,6 +29,14 @@ public struct LegRoles: OptionSet, Sendable, Hashable, BitwiseCopyable {
         (.other, "other"),
     ]
 
+    /// Reads what `name` wrote; words that it does not know are left out.
+    public init(name: String) {
+        self = []
+        for word in name.split(separator: "+") {
+            if let known = Self.names.first(where: { $0.1 == word }) { insert(known.0) }
+        }
+    }
+
     /// The words stored in `call_legs.role`, joined by `+`.
     public var name: String {
         Self.names.filter { contains($0.0) }.map(\.1).joined(separator: "+")
@@ -77,6 +85,36 @@ public enum LegResult: UInt8, Sendable, CaseIterable, BitwiseCopyable {
         case .congestion: .congestion
         case .unavailable: .unavailable
         case .failed: .failed
+        }
+    }
+}
+
+/// What a leg's result was taken from; column `call_legs.result_rule`.
+public enum LegEvidence: UInt8, Sendable, CaseIterable, BitwiseCopyable {
+    case none
+    /// It was up.
+    case up
+    /// It sent the call on.
+    case forwarded
+    /// How its dialling ended, as Asterisk says (`DIALSTATUS`).
+    case dialStatus
+    /// The SIP code of its end.
+    case sipCode
+    /// The Q.850 cause of its end.
+    case cause
+    /// Nothing was told: from when it ended, beside the answer.
+    case time
+
+    /// The word stored; empty for `none`.
+    public var name: StaticString {
+        switch self {
+        case .none: ""
+        case .up: "up"
+        case .forwarded: "forwarded"
+        case .dialStatus: "dial_status"
+        case .sipCode: "sip_code"
+        case .cause: "cause"
+        case .time: "time"
         }
     }
 }

@@ -135,12 +135,16 @@ package protocol APIEnvironment: AnyObject {
     var pbxNames: [String] { get }
     /// Reads calls and events back from the database.
     var store: any StoreReader { get }
+    /// How events are read and put together, for deriving a stored call again.
+    var replaySettings: ReplaySettings { get }
 
     /// Calls `body` with each call that the engine knows, in any order, until it returns false; some of them
     /// may have ended just now.
     func forEachLiveCall(_ body: (CallRecord) -> Bool)
     /// The call with this key when the engine knows it.
     func liveCall(callID: String) -> CallRecord?
+    /// What the legs of a call say that the engine knows; `nil`, later and once, when it does not know it.
+    func look(at callID: String, completion: @escaping (LookedCall?) -> Void)
     /// Feeds an event in as if a PBX had sent it.
     func inject(_ event: TestEvent) -> TestEventOutcome
     /// Age in seconds of the oldest row received that the database does not have; `nil` when it has all but the
@@ -148,6 +152,24 @@ package protocol APIEnvironment: AnyObject {
     var secondsBehind: Int? { get }
     /// Sets gauges that are computed when asked for, and appends further lines in the Prometheus text format.
     func appendMetrics(to output: inout [UInt8])
+}
+
+/// What deriving calls again needs to know of how the daemon reads them.
+package struct ReplaySettings: Sendable {
+    /// By PBX.
+    package var subscriptions: [CallGraph.Subscription]
+    package var grouping: CallGrouping
+    /// See `CallGraph`.
+    package var prefixes: [String]
+
+    package init(
+        subscriptions: [CallGraph.Subscription] = [.allChannels], grouping: CallGrouping = .linkedID,
+        prefixes: [String] = []
+    ) {
+        self.subscriptions = subscriptions
+        self.grouping = grouping
+        self.prefixes = prefixes
+    }
 }
 
 extension APIEnvironment {

@@ -29,21 +29,51 @@ extension APIService {
         }
     }
 
-    /// `GET /api/calls/:id`: the call and its events, the first `StoreReads.maximumEvents` of them.
+    /// `GET /api/calls/:id`: the call, its events (the first `StoreReads.maximumEvents` of them), its legs and its parts.
     ///
-    /// `limit` and `cursor` page through the events; where there are more, `next_cursor` follows them.
+    /// `limit` and `cursor` page through the events; where there are more, `next_cursor` follows them. A call that became
+    /// part of another links to that one.
     func showCall(_ callID: String, _ request: HTTPRequest, _ exchange: HTTPExchange) {
         guard let page = eventPage(in: request, orElse: StoreReads.maximumEvents, exchange) else { return }
         findCall(callID, page, exchange) { [self] call, found in
-            let json = JSONWriter.object {
-                $0.object("call") { $0.call(call) }
-                $0.array("events") { events in
-                    for event in found { events.object { $0.event(event) } }
+            findDetails(of: call, exchange) { [self] call, details in
+                let json = JSONWriter.object {
+                    $0.object("call") { $0.call(call) }
+                    $0.array("events") { events in
+                        for event in found { events.object { $0.event(event) } }
+                    }
+                    if let next = Self.next(found, page) { $0.member("next_cursor", next.text) }
+                    $0.parts(details, words: nil)
                 }
-                if let next = Self.next(found, page) { $0.member("next_cursor", next.text) }
+                respond(exchange, json: json, fields: Self.link(toSurvivorOf: call))
             }
-            respond(exchange, json: json)
         }
+    }
+
+    /// The legs and parts of a call: from the engine while it has the call, else as they are stored.
+    private func findDetails(
+        of call: APICall, _ exchange: HTTPExchange, found: @escaping (APICall, CallDetails) -> Void
+    ) {
+        environment.look(at: call.callID) { [self] live in
+            if let live {
+                var call = call
+                call.take(live)
+                return found(call, live.details)
+            }
+            // Rows of before have none.
+            guard call.facts.derivedAt != nil else { return found(call, CallDetails()) }
+            environment.store.parts(of: call.callID) { [self] result in
+                switch result {
+                case .success(let parts): found(call, CallDetails(call.stored, parts))
+                case .failure(let error): storeFailed(error, exchange)
+                }
+            }
+        }
+    }
+
+    private static func link(toSurvivorOf call: APICall) -> [(String, String)] {
+        guard let survivor = call.facts.mergedInto else { return [] }
+        return [("Link", "</api/calls/\(percentEncoded(survivor))>; rel=\"canonical\"")]
     }
 
     /// `GET /api/calls/:id/events`: `{"events":[…],"next_cursor":"…"}`, `null` at the end.
@@ -60,7 +90,7 @@ extension APIService {
         }
     }
 
-    private func findCall(
+    func findCall(
         _ callID: String, _ page: EventPage, _ exchange: HTTPExchange,
         found: @escaping (APICall, [StoredEvent]) -> Void
     ) {
@@ -71,7 +101,10 @@ extension APIService {
             switch result {
             case .success(let stored):
                 let live = environment.liveCall(callID: callID)
-                guard var call = stored.map({ APICall($0.call) }) ?? live.map(APICall.init) else {
+                guard
+                    var call = stored.map({ APICall($0.call) })
+                        ?? live.map({ APICall($0, pbxNames: environment.pbxNames) })
+                else {
                     return callNotFound(exchange)
                 }
                 if let live { call.overlay(live) }
@@ -128,7 +161,7 @@ extension APIService {
 
     private func respond(_ exchange: HTTPExchange, _ page: CallPage, _ filter: CallFilter, isPaged: Bool) {
         var buffer: [UInt8] = []
-        buffer.reserveCapacity(page.calls.count * 400 + 100)
+        buffer.reserveCapacity(page.calls.count * 1000 + 100)
         var json = JSONWriter(appendingTo: buffer)
         guard isPaged else {
             json.array { list in
@@ -175,7 +208,7 @@ extension APIService {
         refuse(exchange, status: 404, "Call not found")
     }
 
-    private func storeFailed(_ error: StoreError, _ exchange: HTTPExchange) {
+    func storeFailed(_ error: StoreError, _ exchange: HTTPExchange) {
         switch error {
         case .configuration, .unavailable, .transient:
             // What is wrong names hosts and users; the log and the page have it, a client need not.
@@ -205,12 +238,13 @@ extension APIService {
         let isFull = stored.count >= filter.limit
         let end = isFull ? stored.last?.cursor : nil
         var added: [APICall] = []
+        let names = environment.pbxNames
         environment.forEachLiveCall { record in
             if let index = known[record.callID.string] {
                 calls[index].overlay(record)
                 return true
             }
-            let call = APICall(record)
+            let call = APICall(record, pbxNames: names)
             let isBehindStart = filter.after?.isBefore(call.cursor) ?? true
             let isWithin = end.map { call.cursor.isBefore($0) } ?? true
             if isBehindStart, isWithin { added.append(call) }
@@ -252,6 +286,40 @@ extension JSONWriter {
         member("ended_at", call.endedAt)
         member("inserted_at", call.insertedAt)
         member("updated_at", call.updatedAt)
+        // What the contract does not have follows.
+        let facts = call.facts
+        member("outcome", call.outcome == .none ? nil : call.outcome.name.description)
+        if call.outcome == .none {
+            member("outcome_text", nil as String?)
+        } else {
+            words(
+                "outcome_text",
+                Words(
+                    call.outcome.text(in: .english).description, call.outcome.text(in: .russian).description))
+        }
+        member("outcome_rule", facts.outcomeRule)
+        member("hung_up_by", facts.hungUpBy)
+        member("hangup_cause", call.hangupCause)
+        member("sip_code", facts.sipCode)
+        member("ring_started_at", facts.ringStartedAt, precision: .microseconds)
+        member("talk_started_at", facts.talkStartedAt, precision: .microseconds)
+        member("wait_us", facts.wait)
+        member("ring_us", facts.ring)
+        member("talk_us", facts.talk)
+        member("hold_us", facts.hold)
+        member("post_dial_us", facts.postDial)
+        member("answered_by", facts.answeredBy)
+        member("operator_number", facts.operatorNumber)
+        member("transferred_by", facts.transferredBy)
+        member("transferred_to", facts.transferredTo)
+        member("queue", facts.queue)
+        member("attempts", facts.attempts)
+        member("merged_into", facts.mergedInto)
+        member("pbx", call.pbx)
+        member("bitrix_call_id", call.bitrixCallID)
+        member("ended_estimated", call.endedEstimated)
+        member("partial", facts.isPartial)
+        member("incomplete", facts.isIncomplete)
     }
 
     mutating func gap(_ gap: StoredGap) {

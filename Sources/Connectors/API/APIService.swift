@@ -9,6 +9,7 @@ package import Reactor
 ///     GET  /health                                    GET  /api/calls/:call_id
 ///     GET  /metrics                                   GET  /api/stats, /api/latency
 ///     GET  /api/stream       Server-Sent Events       GET  /api/calls/:call_id/events
+///                                                     GET  /api/calls/:call_id/explain
 ///                                                     POST /api/test/events
 ///
 /// Nothing here blocks: the database is read through `StoreReader`, and the engine through copies.
@@ -46,6 +47,7 @@ package final class APIService: HTTPService {
         case page, health, metrics, stats, latency, calls, gaps, stream, testEvents
         case call(String)
         case events(of: String)
+        case explanation(of: String)
     }
 
     package func handle(_ request: HTTPRequest, _ exchange: HTTPExchange) {
@@ -66,6 +68,7 @@ package final class APIService: HTTPService {
         case .gaps: listGaps(request, exchange)
         case .call(let callID): showCall(callID, request, exchange)
         case .events(let callID): listEvents(callID, request, exchange)
+        case .explanation(let callID): explain(callID, exchange)
         case .stream: stream.join(exchange, isHead: request.method == "HEAD")
         case .testEvents: break
         }
@@ -73,17 +76,18 @@ package final class APIService: HTTPService {
 
     /// Finds the route; one slash at the end is passed over, as the old daemon did.
     ///
-    /// A call id is all that follows `/api/calls/`, up to `/events` if it ends so: ids may hold slashes
+    /// A call id is all that follows `/api/calls/`, up to `/events` or `/explain` if it ends so: ids may hold slashes
     /// (`PJSIP/101-00000001`).
     private static func route(_ path: String) -> Route? {
         let calls = "/api/calls/"
         if path.hasPrefix(calls), path.utf8.count > calls.utf8.count {
             let callID = path.dropFirst(calls.count)
-            let events = "/events"
-            guard callID.hasSuffix(events), callID.utf8.count > events.utf8.count else {
-                return .call(String(callID))
+            func isAsked(for part: String) -> Bool {
+                callID.hasSuffix(part) && callID.utf8.count > part.utf8.count
             }
-            return .events(of: String(callID.dropLast(events.count)))
+            if isAsked(for: "/events") { return .events(of: String(callID.dropLast("/events".count))) }
+            if isAsked(for: "/explain") { return .explanation(of: String(callID.dropLast("/explain".count))) }
+            return .call(String(callID))
         }
         var path = path[...]
         if path.hasSuffix("/"), path.utf8.count > 1 { path.removeLast() }

@@ -199,7 +199,12 @@ extension StoredCall {
         record.pbx = pbx
         record.direction = CallDirection.allCases.first { $0.name.description == direction } ?? .unknown
         record.status = CallStatus.allCases.first { $0.name.description == status } ?? .ringing
+        record.endedAt = endedAt
+        record.outcome = CallOutcome.allCases.first { $0.name.description == outcome ?? "" } ?? .none
         record.hangupCause = UInt16(clamping: hangupCause ?? 0)
+        if endedEstimated { record.flags.insert(.estimatedEnd) }
+        if facts.isPartial { record.flags.insert(.partial) }
+        if facts.mergedInto != nil { record.flags.insert(.merged) }
         var texts = CallGraph.LongTexts()
         var isLong = false
         let key = Array(callID.utf8).withUnsafeBytes { CallKey($0, hasher) }

@@ -15,6 +15,8 @@ package enum PipelineMessage: Sendable {
     case registered(callID: String, bitrixCallID: String)
     /// A test event from the API.
     case inject(InjectedEvent)
+    /// Somebody wants to see a call of the receiver as it stands.
+    case look(CallLook)
 }
 
 /// A call's row on its way to the loop that writes it.
@@ -332,6 +334,12 @@ package final class CallPipeline {
             }
         case .inject(let injected):
             inject(injected)
+        case .look(let look):
+            let pbxs = 0..<UInt16(clamping: max(1, shared.prefixes.count))
+            let call = graph.look(at: look.callID, pbxs: pbxs) { record, _, details in
+                LookedCall(record: copy record, details: copy details)
+            }
+            _ = look.mailbox.post((look.number, call))
         }
     }
 

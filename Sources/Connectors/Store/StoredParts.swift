@@ -45,6 +45,8 @@ package struct StoredLeg: Sendable, Hashable {
     package var role: String
     /// See `LegResult`.
     package var result: String?
+    /// See `LegEvidence`.
+    package var evidence: String?
     package var pbx: String?
     package var dialedBy: String?
     /// The call it was of before that became part of this one.
@@ -170,7 +172,8 @@ extension StoredRow {
         return StoredLeg(
             number: Int(number(at(.number)) ?? 0), channelID: text(at(.channelID)) ?? "",
             name: text(at(.name)), endNumber: text(at(.endNumber)), role: text(at(.role)) ?? "",
-            result: text(at(.result)), pbx: text(at(.pbx)), dialedBy: text(at(.dialedBy)),
+            result: text(at(.result)), evidence: text(at(.evidence)), pbx: text(at(.pbx)),
+            dialedBy: text(at(.dialedBy)),
             cameFrom: text(at(.cameFrom)), segment: number(at(.segment)).map { Int($0) },
             startedAt: time(at(.startedAt)) ?? .zero, dialedAt: time(at(.dialedAt)),
             ringingAt: time(at(.ringingAt)), answeredAt: time(at(.answeredAt)),

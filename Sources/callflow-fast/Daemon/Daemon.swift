@@ -119,7 +119,7 @@ struct Daemon {
             settings: settings, loops: loops,
             shared: .init(
                 count: loops, maximumCalls: settings.maximumCalls, metrics: metrics,
-                prefixes: settings.pbxs.prefixes),
+                grouping: settings.grouping, prefixes: settings.pbxs.prefixes),
             orders: (0..<loops).map { _ in Mailbox(capacity: DaemonPlan.orderCapacity) },
             crmActions: Mailbox(capacity: DaemonPlan.crmMailboxCapacity),
             store: try Store(

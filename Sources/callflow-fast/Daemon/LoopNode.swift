@@ -216,6 +216,11 @@ extension LoopNode: ARIEventSink {
     }
 
     private static func subscription(of client: ARIClient) -> CallGraph.Subscription {
-        client.configuration.subscription == .app ? .applicationOnly : .allChannels
+        client.configuration.graphSubscription
     }
+}
+
+extension ARIConfiguration {
+    /// What the subscription means to the calls.
+    var graphSubscription: CallGraph.Subscription { subscription == .app ? .applicationOnly : .allChannels }
 }

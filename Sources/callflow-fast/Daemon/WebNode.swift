@@ -10,6 +10,7 @@ final class WebNode {
     private let loop: Loop
     private let reader: any StoreReader
     private let keeper: StoreKeeper?
+    private let looks: CallLooks
     private var service: APIService?
     private var server: HTTPServer?
     /// When an earlier run heard each PBX last, by name.
@@ -23,6 +24,7 @@ final class WebNode {
         self.plan = plan
         reader = plan.store.makeReader(on: loop)
         reader.start()
+        looks = CallLooks(loop: loop)
         keeper = plan.store.makeKeeper(on: loop)
         keeper?.start()
         let service = APIService(loop: loop, environment: self, metrics: plan.metrics, logger: plan.logger)
@@ -250,6 +252,21 @@ extension WebNode: APIEnvironment {
             if let found = registry.find(callID: callID) { return found }
         }
         return nil
+    }
+
+    var replaySettings: ReplaySettings {
+        ReplaySettings(
+            subscriptions: plan.settings.pbxs.configurations.map(\.graphSubscription),
+            grouping: plan.shared.grouping, prefixes: plan.settings.pbxs.prefixes)
+    }
+
+    func look(at callID: String, completion: @escaping (LookedCall?) -> Void) {
+        let index = plan.shared.registries.firstIndex { $0.find(callID: callID) != nil }
+        guard let index else {
+            loop.schedule(after: .zero) { completion(nil) }
+            return
+        }
+        looks.ask(plan.shared.mailboxes[index], for: callID, completion: completion)
     }
 
     func inject(_ event: TestEvent) -> TestEventOutcome {

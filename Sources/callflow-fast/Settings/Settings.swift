@@ -1,3 +1,4 @@
+import CallEngine
 import Connectors
 import Logging
 import Protocols
@@ -14,6 +15,8 @@ struct Settings {
     var loops: Int
     var maximumCalls: Int
     var listenAddress: SocketAddress
+    /// What becomes one row of `calls`.
+    var grouping: CallGrouping
     /// The PBXs that are read.
     var pbxs: PBXList
     var store: StoreLocation
@@ -33,6 +36,7 @@ struct Settings {
         loops = try source.number("LOOPS", in: 1...256, default: max(1, cores))
         maximumCalls = try source.number("MAX_CALLS", in: 64...4_000_000, default: 65_536)
         listenAddress = try Self.listenAddress(source)
+        grouping = try source.choice("CALL_GROUPING", default: CallGrouping.linkedID)
         pbxs = try PBXList(source)
         do throws(StoreError) {
             store = try StoreLocation(databaseURL: source.text("DATABASE_URL"))

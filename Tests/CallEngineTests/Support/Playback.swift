@@ -11,6 +11,8 @@ final class Playback {
     private(set) var rows: [String: CallRecord] = [:]
     private(set) var longTexts: [String: CallGraph.LongTexts] = [:]
     private(set) var saves = 0
+    /// How often details were given.
+    private(set) var derivations = 0
     private(set) var unplaced = 0
     /// The call of each event that names a channel.
     private(set) var placements: [String] = []
@@ -88,7 +90,17 @@ final class Playback {
             let id = long?.callID ?? record.callID.string
             rows[id] = record
             longTexts[record.callID.string] = long
-            if let made { details[id] = made }
+            if let made {
+                details[id] = made
+                derivations += 1
+            }
+        }
+    }
+
+    /// Explains a call as it stands.
+    func look(_ callID: String) -> CallExplanation? {
+        graph.look(at: callID, pbxs: 0..<UInt16(pbx + 1)) { record, _, details in
+            CallExplanation(callID: callID, record: copy record, details: copy details)
         }
     }
 

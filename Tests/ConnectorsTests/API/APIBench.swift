@@ -97,6 +97,15 @@ final class FakeEnvironment: APIEnvironment {
 
     func liveCall(callID: String) -> CallRecord? { live.first { $0.callID.string == callID } }
 
+    /// Calls as the engine derives them, by key.
+    var looked: [String: LookedCall] = [:]
+    var replaySettings = ReplaySettings()
+
+    func look(at callID: String, completion: @escaping (LookedCall?) -> Void) {
+        let call = looked[callID]
+        reader.loop.schedule(after: .zero) { completion(call) }
+    }
+
     func inject(_ event: TestEvent) -> TestEventOutcome {
         injected.append(event)
         return outcome
@@ -168,6 +177,17 @@ final class APIBench {
         Array(callee.utf8).withUnsafeBytes { _ = record.calleeNumber.assign($0) }
         return record
     }
+
+    /// What follows the contract's members of a call of which nothing was derived.
+    static let withoutFacts =
+        [
+            "outcome", "outcome_text", "outcome_rule", "hung_up_by", "hangup_cause", "sip_code",
+            "ring_started_at",
+            "talk_started_at", "wait_us", "ring_us", "talk_us", "hold_us", "post_dial_us", "answered_by",
+            "operator_number", "transferred_by", "transferred_to", "queue", "attempts", "merged_into", "pbx",
+            "bitrix_call_id",
+        ].map { #","\#($0)":null"# }.joined()
+        + #","ended_estimated":false,"partial":false,"incomplete":false"#
 
     /// A stored row.
     static func row(

@@ -59,6 +59,7 @@ struct CallPartsTests {
         let second = leg("1.3", [.callee, .transferer]) {
             $0.number = inline("102")
             $0.result = .answered
+            $0.evidence = .up
             $0.dialedBy = inline("1.1")
             $0.cameFrom = inline("1.0")
             $0.dialedAt = .test(2)
@@ -127,7 +128,8 @@ struct CallPartsTests {
             second
                 == StoredLeg(
                     number: 2, channelID: "1.3", name: nil, endNumber: "102", role: "callee+transferer",
-                    result: "answered", pbx: "main", dialedBy: "1.1", cameFrom: "1.0", segment: 0,
+                    result: "answered", evidence: "up", pbx: "main", dialedBy: "1.1", cameFrom: "1.0",
+                    segment: 0,
                     startedAt: .test(0), dialedAt: .test(2), ringingAt: .test(3), answeredAt: .test(5),
                     talkStartedAt: .test(5), endedAt: .test(60), ring: 2_000_000, talk: 55_000_000,
                     hold: 4_000_000, cause: nil, sipCode: nil, endedEstimated: false))

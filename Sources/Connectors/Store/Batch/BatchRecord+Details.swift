@@ -103,6 +103,7 @@ extension LegRecord {
         writer.append(inline: number)
         writer.append(roles.rawValue)
         writer.append(result.rawValue)
+        writer.append(evidence.rawValue)
         writer.append(pbx)
         writer.append(inline: dialedBy)
         for time in [dialedAt, ringingAt, answeredAt, talkStartedAt, endedAt] { writer.append(time: time) }
@@ -124,6 +125,7 @@ extension LegRecord {
         leg.number = try reader.inline()
         leg.roles = LegRoles(rawValue: try reader.uint16())
         leg.result = try reader.word("leg's result")
+        leg.evidence = try reader.word("leg's evidence")
         leg.pbx = try reader.uint16()
         leg.dialedBy = try reader.inline()
         leg.dialedAt = try reader.time()

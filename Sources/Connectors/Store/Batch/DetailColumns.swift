@@ -3,7 +3,7 @@ import Protocols
 
 /// The columns of `call_legs` that a batch writes, in the order of the statement's parameters.
 enum LegColumn: Int, CaseIterable {
-    case callID, number, channelID, name, endNumber, role, result, pbx, dialedBy, cameFrom, segment
+    case callID, number, channelID, name, endNumber, role, result, evidence, pbx, dialedBy, cameFrom, segment
     case startedAt, dialedAt, ringingAt, answeredAt, talkStartedAt, endedAt, ring, talk, hold, cause, sipCode
     case endedEstimated, derivedAt
 
@@ -17,6 +17,7 @@ enum LegColumn: Int, CaseIterable {
         case .endNumber: "number"
         case .role: "role"
         case .result: "result"
+        case .evidence: "result_rule"
         case .pbx: "pbx"
         case .dialedBy: "dialed_by"
         case .cameFrom: "came_from"
@@ -41,7 +42,7 @@ enum LegColumn: Int, CaseIterable {
     var type: (PostgresType, usualBytes: Int) {
         switch self {
         case .callID, .channelID, .name, .dialedBy: (.text, 24)
-        case .endNumber, .role, .result, .pbx, .cameFrom: (.text, 8)
+        case .endNumber, .role, .result, .evidence, .pbx, .cameFrom: (.text, 8)
         case .number, .segment, .cause, .sipCode: (.int4, 4)
         case .startedAt, .dialedAt, .ringingAt, .answeredAt, .talkStartedAt, .endedAt, .derivedAt:
             (.timestamp, 8)
@@ -133,6 +134,7 @@ struct DetailColumns {
         set(.endNumber) { _ = $0.append(text: leg.number) }
         set(.role) { $0.append([UInt8](leg.roles.name.utf8)) }
         set(.result) { $0.append(optional: leg.result.name) }
+        set(.evidence) { $0.append(optional: leg.evidence.name) }
         set(.pbx) { $0.append(pbx: leg.pbx, pbxNames) }
         set(.dialedBy) { _ = $0.append(text: leg.dialedBy) }
         set(.cameFrom) { _ = $0.append(text: leg.cameFrom) }

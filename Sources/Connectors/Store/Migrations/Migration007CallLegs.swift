@@ -23,7 +23,7 @@ extension Migration {
             CREATE TABLE call_legs (
                 call_id varchar(255) NOT NULL, leg_no integer NOT NULL, channel_id varchar(255) NOT NULL,
                 channel_name varchar(255), number varchar(255), role varchar(255) NOT NULL, result varchar(255),
-                pbx varchar(255), dialed_by varchar(255), came_from varchar(255), segment_no integer,
+                result_rule varchar(255), pbx varchar(255), dialed_by varchar(255), came_from varchar(255), segment_no integer,
                 started_at timestamp NOT NULL, dialed_at timestamp, ringing_at timestamp, answered_at timestamp,
                 talk_started_at timestamp, ended_at timestamp, ring_us bigint NOT NULL, talk_us bigint NOT NULL,
                 hold_us bigint NOT NULL, cause integer, sip_code integer, ended_estimated boolean NOT NULL,
@@ -41,7 +41,7 @@ extension Migration {
             \(columns.map { "ALTER TABLE calls ADD COLUMN \($0);" }.joined(separator: "\n"))
             CREATE TABLE call_legs (
                 call_id TEXT NOT NULL, leg_no INTEGER NOT NULL, channel_id TEXT NOT NULL, channel_name TEXT,
-                number TEXT, role TEXT NOT NULL, result TEXT, pbx TEXT, dialed_by TEXT, came_from TEXT,
+                number TEXT, role TEXT NOT NULL, result TEXT, result_rule TEXT, pbx TEXT, dialed_by TEXT, came_from TEXT,
                 segment_no INTEGER, started_at INTEGER NOT NULL, dialed_at INTEGER, ringing_at INTEGER,
                 answered_at INTEGER, talk_started_at INTEGER, ended_at INTEGER, ring_us INTEGER NOT NULL,
                 talk_us INTEGER NOT NULL, hold_us INTEGER NOT NULL, cause INTEGER, sip_code INTEGER,

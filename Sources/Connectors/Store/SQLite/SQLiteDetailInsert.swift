@@ -69,6 +69,7 @@ final class SQLiteDetailInsert {
         bind(.endNumber, SQLiteText.optional(leg.number))
         bind(.role, leg.roles.name)
         bind(.result, leg.result == .none ? nil : leg.result.name.description)
+        bind(.evidence, leg.evidence == .none ? nil : leg.evidence.name.description)
         bind(.pbx, Int(leg.pbx) < pbxNames.count ? pbxNames[Int(leg.pbx)] : nil)
         bind(.dialedBy, SQLiteText.optional(leg.dialedBy))
         bind(.cameFrom, SQLiteText.optional(leg.cameFrom))
