@@ -14,7 +14,7 @@ SOURCES := Sources Tests Fuzzing/FuzzTargets Fuzzing/Entry Benchmarks/Sources Be
 sanitizer = $(if $(filter undefined,$(SANITIZE)),-Xcc -fsanitize=undefined -Xcc -fsanitize-trap=undefined,--sanitize=$(SANITIZE))
 test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(PORTABLE),-Xcc -DCSCAN_PORTABLE --scratch-path .build-portable) $(if $(SANITIZE),$(sanitizer) --scratch-path .build-$(SANITIZE))
 
-.PHONY: help setup build release test conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-path bench-store bench-reactor bench-peers bench-check clean version
+.PHONY: help setup build release test conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-path bench-consumers bench-store bench-reactor bench-peers bench-check clean version
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,11 @@ bench: release bench-store ## Measure the figures of PERFORMANCE.md (needs Postg
 
 bench-path: ## Measure what one event costs within a loop, from recorded streams
 	swift run -c release --package-path Benchmarks path-bench
+
+bench-consumers: release ## Give one stream to the daemon, and to Python programs of the same job
+	python3 -m venv Benchmarks/.build/peers/python
+	Benchmarks/.build/peers/python/bin/pip -q install -r Benchmarks/Peers/consumers/requirements.txt
+	swift run -c release --package-path Benchmarks callflow-load --consumers
 
 bench-store: ## Measure how fast and how soon rows are durable, beside COPY and single INSERTs (a few minutes)
 	swift run -c release --package-path Benchmarks store-bench

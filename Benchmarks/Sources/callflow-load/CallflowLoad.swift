@@ -15,6 +15,8 @@ struct CallflowLoad: ParsableCommand {
             """)
 
     @Argument(help: "Scenarios by name, run one after the other; --list tells them.") var names: [String] = []
+    @Flag(help: "Give the stream of `blast` to the daemon and to other programs of the same job.")
+    var consumers = false
     @Flag(help: "List the scenarios.") var list = false
     @Option(help: "Calls at once, instead of the scenario's.") var calls: Int?
     @Option(help: "Events per second, instead of the scenario's.") var eventsPerSecond: Double?
@@ -35,6 +37,11 @@ struct CallflowLoad: ParsableCommand {
                 print(scenario.name.padded(to: 14) + scenario.summary)
             }
             return
+        }
+        if consumers {
+            let daemon = daemon ?? "\(Self.root)/.build/release/callflow-fast"
+            let run = Consumers(scenario: try scenario("blast"), root: Self.root, daemon: daemon)
+            return print(try run.measure())
         }
         let scenarios = try (names.isEmpty ? ["calls-5000"] : names).map(scenario)
         let binary = daemon ?? "\(Self.root)/.build/release/callflow-fast"

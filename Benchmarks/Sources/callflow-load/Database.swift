@@ -41,6 +41,11 @@ final class Database {
         return (events, outcomes)
     }
 
+    /// Rows of `call_events`.
+    func eventCount() throws(LoadError) -> Int {
+        try rows("SELECT count(*) FROM call_events").first.flatMap { Int($0[0]) } ?? 0
+    }
+
     /// Transactions that the server has committed.
     func commits() throws(LoadError) -> Double? {
         guard isPostgres else { return nil }
