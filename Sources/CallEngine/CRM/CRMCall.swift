@@ -2,6 +2,8 @@ public import Protocols
 
 /// A call as the CRM is told of it: copied out of the engine, safe to hand to another loop.
 public struct CRMCall: Sendable, Hashable {
+    /// Which PBX; index into the daemon's list.
+    public var pbx: UInt16 = 0
     /// The call's key at the PBX; basis of Bitrix24's `EXTERNAL_CALL_ID`.
     public var callID: String
     /// Which way the call goes.

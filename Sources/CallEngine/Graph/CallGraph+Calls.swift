@@ -72,6 +72,7 @@ extension CallGraph {
                 ? nil : long?.calleeNumber ?? record.calleeNumber.string,
             startedAt: record.startedAt, answeredAt: record.answeredAt, endedAt: record.endedAt,
             outcome: record.outcome, hangupCause: record.hangupCause)
+        told.pbx = record.pbx
         if let facts { told.take(facts) }
         return told
     }

@@ -14,6 +14,19 @@ package enum BitrixUser: Sendable, Hashable, CustomStringConvertible {
         case .userID(let id): "user \(id)"
         }
     }
+
+    /// Reads ``description``.
+    init?(_ text: String) {
+        let words = text.split(separator: " ", maxSplits: 1).map { String($0) }
+        guard words.count == 2 else { return nil }
+        switch words[0] {
+        case "extension": self = .phoneInner(words[1])
+        case "user":
+            guard let id = Int(words[1]) else { return nil }
+            self = .userID(id)
+        default: return nil
+        }
+    }
 }
 
 /// Why a call is not told to the CRM.

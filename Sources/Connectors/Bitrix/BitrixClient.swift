@@ -22,6 +22,8 @@ package final class BitrixClient {
     private let loop: Loop
     private let configuration: BitrixConfiguration
     private let http: HTTPClient
+    /// The calls' steps in the database; `nil`: they are held in memory alone.
+    private let steps: (any CRMStepStore)?
     private let logger: Logger
     private let metrics: Metrics
     private let decoder = BitrixReplyDecoder()
@@ -43,16 +45,18 @@ package final class BitrixClient {
     /// Makes a client; nothing is sent before the first action.
     ///
     /// - Parameters:
+    ///   - steps: The calls' steps in the database; `nil`: they are held in memory alone.
     ///   - tls: Verifies the portal's certificate; needed for `https`.
     ///   - onRegistered: See ``onRegistered``.
     package init(
         loop: Loop, configuration: BitrixConfiguration, tls: TLSClientContext?, link: CRMLink = CRMLink(),
-        logger: Logger, metrics: Metrics,
+        steps: (any CRMStepStore)? = nil, logger: Logger, metrics: Metrics,
         onRegistered: @escaping (_ callID: String, _ bitrixCallID: String) -> Void = { _, _ in }
     ) {
         self.loop = loop
         self.configuration = configuration
         self.link = link
+        self.steps = steps
         self.logger = logger
         self.metrics = metrics
         self.onRegistered = onRegistered
@@ -65,8 +69,16 @@ package final class BitrixClient {
             loop: loop,
             origin: HTTPOrigin(isSecure: webhook.scheme.isSecure, host: webhook.host, port: webhook.port),
             tls: tls, configuration: limits)
-        outbox = BitrixOutbox(configuration: configuration, seed: SystemRandom.uint64())
+        outbox = BitrixOutbox(
+            configuration: configuration, seed: SystemRandom.uint64(), keepsSteps: steps != nil)
         link.state = outbox.state
+    }
+
+    /// Begins: reads the portal's employees, and what the table has to be done.
+    package func start() {
+        readDirectory()
+        steps?.start()
+        pump()
     }
 
     /// How the link stands.
@@ -75,21 +87,6 @@ package final class BitrixClient {
     package var pendingSteps: Int { outbox.waitingSteps + outbox.commandsUnderWay }
     /// Calls held: registered and not ended, or with a step still to be done.
     package var callCount: Int { outbox.callCount }
-
-    /// Takes up calls that the store holds as registered and not finished; before anything is submitted.
-    package func resume(_ pending: [BitrixOutbox.PendingCall]) {
-        outbox.resume(pending)
-    }
-
-    /// Takes up a call that ended under an earlier run; see ``BitrixOutbox/catchUp(_:bitrixCallID:at:wallClock:effects:)``.
-    package func catchUp(_ call: CRMCall, bitrixCallID: String?) {
-        guard !isStopped else { return }
-        var effects: [BitrixOutbox.Effect] = []
-        outbox.catchUp(
-            call, bitrixCallID: bitrixCallID, at: now, wallClock: Self.wallClock(), effects: &effects)
-        run(effects)
-        pump()
-    }
 
     /// Takes an action in; its step is sent when its turn and the portal's limits allow.
     package func submit(_ action: CRMAction) {
@@ -106,12 +103,13 @@ package final class BitrixClient {
     ///
     /// - Parameter completion: Called once, after the stop; with whether every step was done.
     package func stop(within limit: Duration, completion: @escaping (_ complete: Bool) -> Void) {
-        guard !isStopped, pendingSteps > 0, whenDrained == nil else {
+        guard !isStopped, whenDrained == nil else {
             let complete = pendingSteps == 0
             stop()
             return completion(complete)
         }
         whenDrained = completion
+        guard pendingSteps > 0 else { return drained() }
         drainTimer = loop.schedule(after: limit) { [weak self] in
             self?.drainTimer = nil
             self?.drained()
@@ -125,8 +123,12 @@ package final class BitrixClient {
         drainTimer = nil
         let complete = pendingSteps == 0
         stop()
-        completion(complete)
+        guard let steps else { return completion(complete) }
+        steps.stop(within: Self.lastWriteTime) { completion(complete) }
     }
+
+    /// What the database may take for the last answers, when it stops.
+    private static let lastWriteTime: Duration = .seconds(1)
 
     /// Stops at once: what waits is not sent any more, what is under way is cut off.
     package func stop() {
@@ -136,8 +138,14 @@ package final class BitrixClient {
         timer = nil
         if let directoryTimer { loop.cancel(directoryTimer) }
         directoryTimer = nil
+        steps?.write(outbox.takeChanges())
         if pendingSteps > 0 {
-            logger.warning("Bitrix24: stopped with steps not sent", metadata: ["steps": "\(pendingSteps)"])
+            logger.log(
+                level: steps == nil ? .warning : .info,
+                steps == nil
+                    ? "Bitrix24: stopped with steps not sent"
+                    : "Bitrix24: stopped; steps wait in the database for the next start",
+                metadata: ["steps": "\(pendingSteps)"])
         }
         http.close()
         drained()
@@ -209,10 +217,34 @@ package final class BitrixClient {
 
     private func pump() {
         guard !isStopped else { return }
-        while let departure = outbox.next(at: now) { send(departure) }
+        // Before anything is claimed that follows from it.
+        steps?.write(outbox.takeChanges())
+        readSteps()
+        while let departure = outbox.next(at: now) { claim(departure) }
         metrics.set(.crmQueued, pendingSteps)
         if pendingSteps == 0, whenDrained != nil { return drained() }
         arm()
+    }
+
+    private func readSteps() {
+        guard let steps, whenDrained == nil, let load = outbox.nextLoad(at: now) else { return }
+        steps.load(load) { [weak self] rows in
+            guard let self, !isStopped else { return }
+            var effects: [BitrixOutbox.Effect] = []
+            outbox.loaded(load, rows, at: now, effects: &effects)
+            run(effects)
+            pump()
+        }
+    }
+
+    /// Claims the steps of a request, which is sent once that is durable.
+    private func claim(_ departure: BitrixOutbox.Departure) {
+        guard let steps, !departure.claims.isEmpty else { return send(departure) }
+        steps.claim(departure.claims) { [weak self] granted in
+            guard let self, !isStopped else { return }
+            if let departure = outbox.claimed(departure, granted, at: now) { send(departure) }
+            pump()
+        }
     }
 
     private func send(_ departure: BitrixOutbox.Departure) {
@@ -288,6 +320,7 @@ package final class BitrixClient {
                 log(.debug, "Bitrix24: call registered", callID, details: ["bitrix_call": "\(bitrixCallID)"])
                 log(warnings, callID)
                 onRegistered(callID, bitrixCallID)
+            case .resumed(let callID, let bitrixCallID): onRegistered(callID, bitrixCallID)
             case .finished(let callID, let isConfirmed, let warnings):
                 metrics.add(.crmFinished)
                 let text =

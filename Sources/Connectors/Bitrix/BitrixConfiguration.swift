@@ -16,8 +16,6 @@ package struct BitrixConfiguration: Sendable, Hashable, CustomStringConvertible 
     package var missedCalls = MissedCalls.rung
     /// How often the employees are read anew.
     package var directoryInterval: Duration = .seconds(15 * 60)
-    /// How far back calls of an earlier run are compared with the portal at the start; zero: not at all.
-    package var catchUpTime: Duration = .seconds(3 * 3600)
     /// What becomes of the customers' numbers before the portal gets them.
     package var numberRules = NumberRules()
     /// Whether the portal pops a call's card up at the extension it rings at.
@@ -51,8 +49,8 @@ package struct BitrixConfiguration: Sendable, Hashable, CustomStringConvertible 
     package var requestBurst = 45.0
     /// Connections to the portal, and so requests under way at a time.
     package var maximumConnections = 8
-    /// Calls that are held at a time, between their register and their finish; more are dropped and counted.
-    package var maximumCalls = 50_000
+    /// Calls that are held in memory at a time; the steps of others wait in the database.
+    package var maximumCalls = 4_000
     /// After this a request counts as having an unknown outcome.
     ///
     /// Below the portal's own 60 s.
@@ -119,8 +117,6 @@ extension BitrixConfiguration {
         "BITRIX_MISSED_CALLS":
             "who gets a missed call: rung (whoever was called, default), fixed (the default user), responsible (the client's)",
         "BITRIX_USERS_MINUTES": "how often the employees are read anew, 1 to 1440 (default 15)",
-        "BITRIX_CATCH_UP_MINUTES":
-            "calls begun so long ago are compared with the portal at the start, 0 to 10080 (default 180)",
         "BITRIX_NUMBER_RULES":
             "PATTERN=REPLACEMENT;… for customers' numbers, extended regular expressions, groups as \\1",
         "BITRIX_SHOW": "0|1: pop the card up at the extension that rings (default 1)",
@@ -133,7 +129,8 @@ extension BitrixConfiguration {
         "BITRIX_EXTENSION_DIGITS": "most digits of an extension, 1 to 8 (default 4)",
         "BITRIX_REQUESTS_PER_SECOND": "the portal's allowance (default 2; Enterprise 5)",
         "BITRIX_REQUEST_BURST": "requests at once after a quiet time (default 45; Enterprise 240)",
-        "BITRIX_MAX_CALLS": "calls held between register and finish (default 50000)",
+        "BITRIX_MAX_CALLS":
+            "calls held in memory, the others wait in the database, 64 to 1000000 (default 4000)",
     ]
 
     /// Reads the settings of the environment.
@@ -163,9 +160,6 @@ extension BitrixConfiguration {
         if let minutes = try reader.integer("BITRIX_USERS_MINUTES", in: 1...1440) {
             directoryInterval = .seconds(minutes * 60)
         }
-        if let minutes = try reader.integer("BITRIX_CATCH_UP_MINUTES", in: 0...10_080) {
-            catchUpTime = .seconds(minutes * 60)
-        }
         if let text = reader.text("BITRIX_NUMBER_RULES") {
             var wrong = ""
             guard let rules = NumberRules(text, wrong: { wrong = $0 }) else {
@@ -189,7 +183,7 @@ extension BitrixConfiguration {
         requestsPerSecond =
             try reader.number("BITRIX_REQUESTS_PER_SECOND", in: 0.01...100_000) ?? requestsPerSecond
         requestBurst = try reader.number("BITRIX_REQUEST_BURST", in: 1...100_000) ?? requestBurst
-        maximumCalls = try reader.integer("BITRIX_MAX_CALLS", in: 1...1_000_000) ?? maximumCalls
+        maximumCalls = try reader.integer("BITRIX_MAX_CALLS", in: 64...1_000_000) ?? maximumCalls
     }
 }
 

@@ -10,7 +10,7 @@ package enum PipelineMessage: Sendable {
     /// Calls whose rows the receiver writes, and what the CRM shall be told when they are durable.
     case calls([HandedCall], [CRMAction])
     /// A call that an earlier run left open in the database, and that the PBX no longer has.
-    case endStored(StoredCall, at: Timestamp)
+    case endStored(StoredCall, at: Timestamp, pbx: UInt16)
     /// Bitrix24 gave a call its id.
     case registered(callID: String, bitrixCallID: String)
     /// A test event from the API.
@@ -50,12 +50,15 @@ package final class CallPipeline {
         package var grouping: CallGrouping
         /// What stands before the identifiers of a PBX, by its index.
         package var prefixes: [String]
+        /// Whether a CRM is to be told of calls.
+        package var tellsCRM: Bool
 
         /// Shards for `count` loops, each bounded by `maximumCalls`.
         package init(
             count: Int, maximumCalls: Int, metrics: Metrics, grouping: CallGrouping = .linkedID,
-            prefixes: [String] = []
+            prefixes: [String] = [], tellsCRM: Bool = true
         ) {
+            self.tellsCRM = tellsCRM
             self.grouping = grouping
             self.prefixes = prefixes
             let hasher = TextHash(keyA: SystemRandom.uint64(), keyB: SystemRandom.uint64())
@@ -324,8 +327,8 @@ package final class CallPipeline {
                 commit.appendCall(call.record, longTexts: call.longTexts, details: call.details)
             }
             for action in told { commit.attach(crm: action) }
-        case .endStored(let call, let time):
-            endStored(call, at: time)
+        case .endStored(let call, let time, let pbx):
+            endStored(call, at: time, pbx: pbx)
         case .registered(let callID, let bitrixCallID):
             Array(callID.utf8).withUnsafeBytes { call in
                 Array(bitrixCallID.utf8).withUnsafeBytes { bitrix in
@@ -358,7 +361,7 @@ package final class CallPipeline {
     }
 
     /// Writes the end of a call that this run never saw alive; the upsert leaves what else the row says.
-    private func endStored(_ call: StoredCall, at time: Timestamp) {
+    private func endStored(_ call: StoredCall, at time: Timestamp, pbx: UInt16) {
         var record = CallRecord(
             id: call.id, startedAt: call.startedAt ?? call.insertedAt, insertedAt: call.insertedAt)
         record.status = .finished
@@ -370,6 +373,13 @@ package final class CallPipeline {
         let callID = Array(call.callID.utf8)
         let fits = callID.withUnsafeBytes { record.callID.assign($0) }
         commit.appendCall(record, longTexts: fits ? nil : LongTexts(callID: callID))
+        // A call of unknown direction was not registered; of the others that were, the register's row is there already.
+        guard shared.tellsCRM, var told = CRMCall(stored: call), told.direction != .unknown else { return }
+        told.pbx = pbx
+        told.endedAt = record.endedAt
+        told.outcome = record.outcome
+        commit.attach(crm: .register(told))
+        commit.attach(crm: .finish(told))
     }
 
     // MARK: Ticks
@@ -386,6 +396,7 @@ package final class CallPipeline {
 
     /// Hands changed calls to whoever writes their rows, and with them what the CRM shall be told.
     private func drain() {
+        defer { actions.removeAll(keepingCapacity: true) }
         graph.drain(actions: &actions) { record, long, details in
             let long = long.map(Self.stored)
             let owner = shared.shard(of: Self.hash(of: record, long, shared.hasher))
@@ -396,15 +407,14 @@ package final class CallPipeline {
                     HandedCall(record: copy record, longTexts: long, details: details))
             }
         }
+        if !shared.tellsCRM { actions.removeAll(keepingCapacity: true) }
         for owner in outgoingCalls.indices where owner != index {
             var told = heldActions[owner]
             heldActions[owner].removeAll()
             if !actions.isEmpty { told += actions.filter { self.owner(of: $0) == owner } }
             sendCalls(told, to: owner)
         }
-        guard !actions.isEmpty else { return }
         for action in actions where owner(of: action) == index { commit.attach(crm: action) }
-        actions.removeAll(keepingCapacity: true)
     }
 
     /// A folded id's row goes where its events go: the hash is that of the whole id.

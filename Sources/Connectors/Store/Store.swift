@@ -71,6 +71,24 @@ package final class Store: Sendable {
         }
     }
 
+    /// The steps of our PBXs' calls for one CRM, for its sender; made and used on one loop's thread.
+    ///
+    /// - Parameter target: Which CRM; see ``CRMTargetName``.
+    package func makeSteps(of target: String, on loop: Loop) -> any CRMStepStore {
+        CRMStepQueue(
+            backend: makeStepBackend(of: target, on: loop), loop: loop, keepDays: settings.crmKeepDays,
+            logger: logger)
+    }
+
+    func makeStepBackend(of target: String, on loop: Loop) -> any CRMStepBackend {
+        switch backing {
+        case .sqlite(let store):
+            SQLiteSteps(store: store, loop: loop, target: target, pbxNames: settings.pbxNames)
+        case .postgres(let location):
+            PostgresSteps(location: location, loop: loop, settings: settings, target: target, logger: logger)
+        }
+    }
+
     /// What makes partitions ahead and removes old events, to be started on one loop; SQLite's writing thread does
     /// that itself.
     package func makeKeeper(on loop: Loop) -> StoreKeeper? {

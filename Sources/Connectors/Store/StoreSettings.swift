@@ -50,6 +50,11 @@ package struct StoreSettings: Sendable {
     /// Names of the PBXs, in the order of `CallRecord.pbx`; what column `pbx` holds.
     package var pbxNames: [String] = []
 
+    /// Which CRMs are told of calls: each gets a row for each step (`CRMTargetName`); empty: none.
+    package var crmTargets: [String] = []
+    /// Days for which steps that are settled are kept (`CRM_KEEP_DAYS`); `nil`: for ever.
+    package var crmKeepDays: Int? = 30
+
     /// The least `EVENT_RETENTION_DAYS`: rows that come late from a spool must not be taken away at once.
     package static let minimumRetentionDays = PartitionPlan.minimumRetentionDays
 

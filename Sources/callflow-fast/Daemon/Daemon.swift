@@ -31,9 +31,10 @@ struct DaemonPlan: Sendable {
     /// The loop that reads a PBX, and on which its calls live.
     func loop(ofPBX index: Int) -> Int { index % loops }
 
+    /// What does not fit is found in the table of steps.
     func tellCRM(_ actions: [CRMAction]) {
         guard settings.bitrix != nil else { return }
-        if !crmActions.post(actions) { metrics.add(.crmDropped, actions.count) }
+        _ = crmActions.post(actions)
     }
 
     /// The shard that owns the call.
@@ -108,18 +109,19 @@ struct Daemon {
     ///
     /// - Throws: `ReactorError` when a loop or a thread could not be made.
     init(settings: Settings, logger: Logger) throws {
-        // A writer for each loop, readers, and the upkeep's now and then; POOL_SIZE bounds them.
-        let loops = Self.loops(settings)
+        // A writer for each loop, readers, the CRM's, and the upkeep's now and then; POOL_SIZE bounds them.
+        let hasCRM = settings.bitrix != nil
+        let others = hasCRM ? 2 : 1
+        let loops = Self.loops(settings, others: others)
         var settings = settings
         settings.storeSettings.readConnections = max(
-            1, min(Self.mostReaders, settings.poolSize - loops - 1))
+            1, min(Self.mostReaders, settings.poolSize - loops - others))
         let metrics = Metrics()
-        let hasCRM = settings.bitrix != nil
         plan = DaemonPlan(
             settings: settings, loops: loops,
             shared: .init(
                 count: loops, maximumCalls: settings.maximumCalls, metrics: metrics,
-                grouping: settings.grouping, prefixes: settings.pbxs.prefixes),
+                grouping: settings.grouping, prefixes: settings.pbxs.prefixes, tellsCRM: hasCRM),
             orders: (0..<loops).map { _ in Mailbox(capacity: DaemonPlan.orderCapacity) },
             crmActions: Mailbox(capacity: DaemonPlan.crmMailboxCapacity),
             store: try Store(
@@ -165,8 +167,11 @@ struct Daemon {
         _ = plan.orders[loops - 1].post(.begin)
     }
 
-    private static func loops(_ settings: Settings) -> Int {
-        if case .postgres = settings.store { return min(settings.loops, max(1, settings.poolSize - 2)) }
+    /// - Parameter others: Connections that are neither writers' nor readers'.
+    private static func loops(_ settings: Settings, others: Int) -> Int {
+        if case .postgres = settings.store {
+            return min(settings.loops, max(1, settings.poolSize - others - 1))
+        }
         return settings.loops
     }
 

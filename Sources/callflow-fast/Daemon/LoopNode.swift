@@ -39,7 +39,6 @@ final class LoopNode {
     private var readers: [ARIClient] = []
     private var web: WebNode?
     private var crm: BitrixClient?
-    private var catchUp: CRMCatchUp?
     /// Indices of PBXs whose channels were compared.
     private var reconciled: Set<Int> = []
     /// When a batch last became durable, or when nothing was on its way.
@@ -67,7 +66,7 @@ final class LoopNode {
         if index == plan.loops - 1 {
             let web = WebNode(loop: loop, plan: plan)
             self.web = web
-            startCRM(reader: web.store)
+            startCRM()
         }
     }
 
@@ -124,28 +123,22 @@ final class LoopNode {
         }
     }
 
-    private func startCRM(reader: any StoreReader) {
+    private func startCRM() {
         guard let configuration = plan.settings.bitrix else { return }
+        let steps = plan.store.makeSteps(of: CRMTargetName.bitrix24.rawValue, on: loop)
         let client = BitrixClient(
-            loop: loop, configuration: configuration, tls: plan.tls, link: plan.crmLink, logger: plan.logger,
-            metrics: plan.metrics)
+            loop: loop, configuration: configuration, tls: plan.tls, link: plan.crmLink, steps: steps,
+            logger: plan.logger, metrics: plan.metrics)
         client.onRegistered = { [plan] callID, bitrixCallID in plan.registered(callID, bitrixCallID) }
         crm = client
-        client.readDirectory()
         loop.attach(plan.crmActions) { actions in
             for action in actions { client.submit(action) }
         }
-        guard configuration.catchUpTime > .zero else { return }
-        let catchUp = CRMCatchUp(
-            loop: loop, reader: reader, client: client, pbxNames: plan.settings.pbxs.names,
-            since: plan.startedAt - configuration.catchUpTime, before: plan.startedAt, logger: plan.logger)
-        self.catchUp = catchUp
-        catchUp.start()
+        client.start()
     }
 
     /// The last flush may just have released steps; they get a moment, since a call left open in the portal stays so.
     private func stopCRM(_ done: @escaping () -> Void) {
-        catchUp?.stop()
         guard let crm else { return done() }
         crm.stop(within: Daemon.crmTime) { _ in done() }
     }

@@ -123,8 +123,9 @@ final class WebNode {
             let told = forgotten.prefix { call in
                 let seenAt = sightings[pbxName(of: call)]?.seenAt
                 let lastSeen = [seenAt, call.startedAt, call.answeredAt].compactMap { $0 }.max()
+                let pbx = plan.settings.pbxs.names.firstIndex(of: pbxName(of: call)) ?? 0
                 return plan.shared.mailboxes[plan.shard(of: call.callID)].post(
-                    .endStored(call, at: lastSeen ?? call.insertedAt))
+                    .endStored(call, at: lastSeen ?? call.insertedAt, pbx: UInt16(pbx)))
             }
             guard !forgotten.isEmpty else { return }
             plan.logger.warning(

@@ -65,6 +65,9 @@ struct Settings {
         } catch {
             throw SettingError(variable: error.variable, problem: error.problem)
         }
+        if bitrix != nil { storeSettings.crmTargets.append(CRMTargetName.bitrix24.rawValue) }
+        let keepDays = try source.number("CRM_KEEP_DAYS", in: 0...36_500, default: 30)
+        storeSettings.crmKeepDays = keepDays == 0 ? nil : keepDays
     }
 
     /// PostgreSQL has a spool unless it is switched off, SQLite when it is asked for.

@@ -172,15 +172,6 @@ struct BitrixOutboxOrderTests {
             return
         }
     }
-
-    @Test func resumedCallsFinishWithTheStoredID() throws {
-        let driver = try OutboxDriver()
-        let call = BitrixFixtures.call("c1")
-        driver.outbox.resume([.init(call: call, bitrixCallID: "externalCall.old.1")])
-        #expect(driver.next() == nil)
-        driver.submit(.finish(BitrixFixtures.ended(call)))
-        #expect(driver.next()?.command["CALL_ID"] == "externalCall.old.1")
-    }
 }
 
 @Suite("Bitrix24 outbox: what is repeated and what is not")

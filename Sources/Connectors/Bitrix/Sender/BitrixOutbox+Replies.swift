@@ -145,8 +145,11 @@ extension BitrixOutbox {
         }
     }
 
-    private mutating func store(_ entry: Entry) {
-        if case .closed = entry.stage, entry.ended != nil {
+    private mutating func store(_ taken: Entry) {
+        var entry = taken
+        noteRows(&entry)
+        // With a table the rest of a closed call is read there, should its end come.
+        if case .closed = entry.stage, entry.ended != nil || keepsSteps {
             forget(entry.call.callID)
         } else {
             entries[entry.call.callID] = entry
@@ -295,6 +298,7 @@ extension BitrixOutbox {
             .registered(callID: callID, bitrixCallID: bitrixCallID, warnings: success.warnings))
         if entry.ended == nil {
             entry.stage = .registered(bitrixCallID: bitrixCallID)
+            nowRegistered(callID)
         } else {
             entry.stage = .finishing(bitrixCallID: bitrixCallID)
             enqueue(&entry, due: now, at: now)
@@ -313,10 +317,12 @@ extension BitrixOutbox {
             return
         }
         if let bitrixCallID = success.callID {
+            entry.stage = .registered(bitrixCallID: bitrixCallID)
+            noteRows(&entry)
             effects.append(
                 .registered(callID: entry.call.callID, bitrixCallID: bitrixCallID, warnings: []))
         }
-        close(&entry, confirmed: !entry.isCatchUp, [], effects: &effects)
+        close(&entry, confirmed: true, [], effects: &effects)
     }
 
     /// The portal told who is responsible for the client, or that it knows none.
@@ -344,17 +350,16 @@ extension BitrixOutbox {
         entry.mayHaveRun = false
         entry.failingSince = nil
         entry.lookupFrom = nil
+        entry.lastError = nil
+        entry.repeatsIn = .zero
     }
 
-    private func close(
+    private mutating func close(
         _ entry: inout Entry, confirmed: Bool, _ warnings: [String], effects: inout [Effect]
     ) {
+        noteRows(&entry)
         entry.stage = .closed
-        if entry.isCatchUp, !confirmed {
-            effects.append(
-                .ignored(callID: entry.call.callID, step: .finish, reason: "the portal has it already"))
-            return
-        }
+        entry.ending = .done
         effects.append(.finished(callID: entry.call.callID, confirmed: confirmed, warnings: warnings))
     }
 
@@ -386,12 +391,6 @@ extension BitrixOutbox {
             goOnWithoutSearch(&entry, at: now)
         case .configuration(let problem) where step == .lookup && refusal.isOfMethod:
             know(statisticsAreReadable: false, effects: &effects)
-            if entry.isCatchUp {
-                // Most likely the earlier run had not come so far.
-                begin(&entry)
-                enqueue(&entry, due: now, at: now)
-                return
-            }
             giveUp(
                 &entry, step: step,
                 reason: "whether the portal took the call is not known and cannot be asked: \(problem)",
@@ -450,13 +449,18 @@ extension BitrixOutbox {
             return
         }
         let time = max(notBefore ?? now, now + delay(afterAttempt: entry.attempts))
+        entry.lastError = reason
+        entry.repeatsIn = time - now
         effects.append(.retrying(callID: callID, step: step, reason: reason, after: time - now))
         enqueue(&entry, due: time, at: now)
     }
 
-    private func giveUp(_ entry: inout Entry, step: Step, reason: String, effects: inout [Effect]) {
+    private mutating func giveUp(_ entry: inout Entry, step: Step, reason: String, effects: inout [Effect]) {
         let callID = entry.call.callID
+        noteRows(&entry)
         entry.stage = .closed
+        // What fails before the call is registered fails the register.
+        entry.ending = .failed(step == .finish ? .finish : .register, reason: reason)
         effects.append(.dropped(callID: callID, step: step, reason: reason))
         if step == .register, entry.ended != nil {
             effects.append(.dropped(callID: callID, step: .finish, reason: Self.noRegister))

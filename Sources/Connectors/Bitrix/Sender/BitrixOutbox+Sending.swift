@@ -40,6 +40,12 @@ extension BitrixOutbox {
 
     /// When ``next(at:)`` is worth asking again, apart from new actions and replies; nil when only those matter.
     package func nextWake(at now: Duration) -> Duration? {
+        let sending = nextSending(at: now)
+        guard keepsSteps, let reading = feed.nextWake(room: room) else { return sending }
+        return max(now, min(reading, sending ?? reading))
+    }
+
+    private func nextSending(at now: Duration) -> Duration? {
         guard underWay < configuration.maximumConnections, let chance = breaker.nextChance(at: now) else {
             return nil
         }
@@ -111,6 +117,7 @@ extension BitrixOutbox {
         var limit = batchLimit
         if breaker.isTrying || lane == .live && pacer.share(at: now) < Self.shareForSingles { limit = 1 }
         var parts: [Departure.Part] = []
+        var claims: [CRMStepClaim] = []
         var taken: [BitrixMethod: Int] = [:]
         /// What may go later; put in line again at the end, so that it is not met twice.
         var held: [(Entry, Duration)] = []
@@ -137,6 +144,7 @@ extension BitrixOutbox {
                 }
             }
             for part in wanted { taken[part.command.method, default: 0] += 1 }
+            claims += wanted.compactMap { claim(for: $0, of: entry) }
             entry.attempts += 1
             entry.place = .underWay
             entries[ticket.callID] = entry
@@ -148,7 +156,7 @@ extension BitrixOutbox {
             enqueue(&entry, due: until, at: now)
             entries[entry.call.callID] = entry
         }
-        return parts.isEmpty ? nil : Departure(parts: parts, lane: lane, sentAt: now)
+        return parts.isEmpty ? nil : Departure(parts: parts, lane: lane, sentAt: now, claims: claims)
     }
 
     /// Nil when a command of the method may go now, else when it may be tried again.

@@ -1,4 +1,4 @@
-package import CallEngine
+import CallEngine
 
 extension BitrixOutbox {
     /// A step of a call.
@@ -49,9 +49,14 @@ extension BitrixOutbox {
         package var sentAt: Duration
         /// The number that ``BitrixOutbox/submitErrand(_:)`` gave.
         package var errand: Int?
+        /// What is to be claimed in the table before it may be sent.
+        package var claims: [CRMStepClaim] = []
 
         /// All fields; see each.
-        package init(parts: [Part], lane: Lane, sentAt: Duration, errand: Int? = nil) {
+        package init(
+            parts: [Part], lane: Lane, sentAt: Duration, errand: Int? = nil, claims: [CRMStepClaim] = []
+        ) {
+            self.claims = claims
             self.parts = parts
             self.lane = lane
             self.sentAt = sentAt
@@ -79,6 +84,8 @@ extension BitrixOutbox {
     package enum Effect: Sendable, Hashable {
         /// The portal knows the call under this id.
         case registered(callID: String, bitrixCallID: String, warnings: [String])
+        /// An earlier run registered the call; this one goes on with it.
+        case resumed(callID: String, bitrixCallID: String)
         /// The call is finished. Not `confirmed`: the portal no longer knew the call after an attempt whose
         /// answer was lost, so that attempt is taken to have worked.
         case finished(callID: String, confirmed: Bool, warnings: [String])
@@ -98,17 +105,6 @@ extension BitrixOutbox {
         case circuit(CircuitBreaker.State)
         /// Whether the portal lets its statistics be read, which decides how ended calls travel.
         case statistics(isReadable: Bool)
-    }
-
-    /// A call that an earlier run left open.
-    package struct PendingCall: Sendable, Hashable {
-        package var call: CRMCall
-        /// The portal's id, once `register` was answered.
-        package var bitrixCallID: String?
-        package init(call: CRMCall, bitrixCallID: String?) {
-            self.call = call
-            self.bitrixCallID = bitrixCallID
-        }
     }
 
     /// A call between its first step and its last.
@@ -131,6 +127,19 @@ extension BitrixOutbox {
             case underWay
         }
 
+        /// States of a call's rows; nil: there is none.
+        struct Rows: Hashable {
+            var register: CRMStepState?
+            var finish: CRMStepState?
+        }
+
+        /// How a call was closed.
+        enum Ending: Hashable {
+            case done
+            /// The step was given up.
+            case failed(Step, reason: String)
+        }
+
         var call: CRMCall
         var facts: BitrixCallFacts
         var stage = Stage.register
@@ -142,8 +151,14 @@ extension BitrixOutbox {
         var finishUser: BitrixUser?
         /// Whether the portal is to be asked who is responsible, before the finish.
         var needsSearch = false
-        /// Whether it is an earlier run's, so that the portal may have it already.
-        var isCatchUp = false
+        /// What the table holds of its steps.
+        var rows = Rows()
+        /// Why the last attempt of the present step did not work.
+        var lastError: String?
+        /// How long a repeat waits.
+        var repeatsIn: Duration = .zero
+        /// How it was closed.
+        var ending = Ending.done
         /// Requests made for the present step.
         var attempts = 0
         /// Whether one of them may have had its effect without our hearing of it.

@@ -36,6 +36,14 @@ package struct BitrixOutbox {
     static let noRegister = "the call could not be registered"
 
     let configuration: BitrixConfiguration
+    /// Whether the calls' steps are rows of a table, to be claimed there and to be read from there.
+    let keepsSteps: Bool
+    /// What is read from the table.
+    var feed: CRMFeed
+    /// What became of steps since it was last asked for.
+    var changes: [CRMStepChange] = []
+    /// Registered calls in the order of their registration, which leave first when room is needed.
+    private var registered = RegisteredCalls()
     /// The portal's employees, once they were read.
     package var directory: BitrixDirectory?
     var entries: [String: Entry] = [:]
@@ -69,6 +77,8 @@ package struct BitrixOutbox {
     var endedUnderWay = 0
 
     private var recent = RecentSet<String>(capacity: BitrixOutbox.recentCalls)
+    /// Calls that are not for the portal, of which the finish will come.
+    private var skipped = RecentSet<String>(capacity: BitrixOutbox.recentCalls)
     private var nextSweep: Duration = .zero
     private var random: SplitMix64
     /// How the link stands.
@@ -80,9 +90,13 @@ package struct BitrixOutbox {
 
     /// An empty outbox.
     ///
-    /// - Parameter seed: For the jitter of repeats.
-    package init(configuration: BitrixConfiguration, seed: UInt64) {
+    /// - Parameters:
+    ///   - seed: For the jitter of repeats.
+    ///   - keepsSteps: Whether the steps are rows of a table; else all there is of them is held here.
+    package init(configuration: BitrixConfiguration, seed: UInt64, keepsSteps: Bool = false) {
         self.configuration = configuration
+        self.keepsSteps = keepsSteps
+        feed = CRMFeed(capacity: configuration.maximumCalls)
         pacer = RequestPacer(perSecond: configuration.requestsPerSecond, burst: configuration.requestBurst)
         breaker = CircuitBreaker(
             threshold: configuration.failuresThatOpenTheCircuit, firstDelay: configuration.retry.firstDelay,
@@ -130,11 +144,14 @@ package struct BitrixOutbox {
             return
         }
         switch reading(call) {
-        case .skip(let reason): effects.append(.skipped(callID: call.callID, reason: reason))
+        case .skip(let reason):
+            skipped.insert(call.callID)
+            noteSkipped(call.callID, .register, reason)
+            effects.append(.skipped(callID: call.callID, reason: reason))
         case .call(let facts):
-            insert(
-                Entry(call: call, facts: facts), step: .register, at: now, wallClock: wallClock,
-                effects: &effects)
+            var entry = Entry(call: call, facts: facts)
+            if keepsSteps { entry.rows.register = .waiting }
+            insert(entry, step: .register, at: now, wallClock: wallClock, effects: &effects)
         }
     }
 
@@ -151,6 +168,7 @@ package struct BitrixOutbox {
             return
         }
         entry.ended = call
+        if keepsSteps { entry.rows.finish = .waiting }
         chooseUserOfMissed(&entry)
         switch entry.stage {
         case .register:
@@ -167,8 +185,8 @@ package struct BitrixOutbox {
             entry.stage = .finishing(bitrixCallID: bitrixCallID)
             enqueue(&entry, due: now, at: now)
         case .closed:
-            entries[callID] = nil
-            recent.insert(callID)
+            noteRows(&entry)
+            forget(callID)
             effects.append(.dropped(callID: callID, step: .finish, reason: Self.noRegister))
             return
         case .finishing: break
@@ -181,6 +199,16 @@ package struct BitrixOutbox {
         _ call: CRMCall, at now: Duration, wallClock: Timestamp, effects: inout [Effect]
     ) {
         let callID = call.callID
+        if keepsSteps {
+            if skipped.contains(callID), case .skip(let reason) = reading(call) {
+                noteSkipped(callID, .finish, reason)
+                effects.append(.ignored(callID: callID, step: .finish, reason: reason.description))
+            } else {
+                // Its register is in the table, or was there before it.
+                feed.want(callID)
+            }
+            return
+        }
         if recent.contains(callID) {
             effects.append(.ignored(callID: callID, step: .finish, reason: "the call is done"))
             return
@@ -206,12 +234,12 @@ package struct BitrixOutbox {
         }
     }
 
-    private func reading(_ call: CRMCall) -> BitrixReading {
+    func reading(_ call: CRMCall) -> BitrixReading {
         BitrixCallFacts.reading(call, configuration: configuration, directory: directory)
     }
 
     /// A call from outside that nobody answered may go to somebody else than whose phone rang.
-    private func chooseUserOfMissed(_ entry: inout Entry) {
+    func chooseUserOfMissed(_ entry: inout Entry) {
         guard let ended = entry.ended, entry.facts.type == .incoming, ended.outcome != .answered else {
             return
         }
@@ -226,7 +254,9 @@ package struct BitrixOutbox {
         _ entry: Entry, step: Step, due: Duration? = nil, at now: Duration, wallClock: Timestamp,
         effects: inout [Effect]
     ) {
-        if entries.count >= configuration.maximumCalls, now >= nextSweep {
+        if keepsSteps {
+            guard hasRoom() else { return feed.leave() }
+        } else if entries.count >= configuration.maximumCalls, now >= nextSweep {
             nextSweep = now + Self.sweepInterval
             sweep(wallClock: wallClock, effects: &effects)
         }
@@ -243,6 +273,24 @@ package struct BitrixOutbox {
         entries[entry.call.callID] = entry
     }
 
+    /// Whether one more call can be held; a registered one, of which the table has all, leaves for it.
+    mutating func hasRoom() -> Bool {
+        while entries.count >= configuration.maximumCalls {
+            guard let callID = registered.popFirst() else { return false }
+            if let entry = entries[callID], entry.place == .idle, entry.ended == nil { entries[callID] = nil }
+        }
+        return true
+    }
+
+    /// Notes that a call waits for its end only.
+    mutating func nowRegistered(_ callID: String) {
+        guard keepsSteps else { return }
+        let held = entries
+        registered.append(callID, maximum: configuration.maximumCalls) {
+            held[$0].map { $0.ended == nil } ?? false
+        }
+    }
+
     private mutating func sweep(wallClock: Timestamp, effects: inout [Effect]) {
         for (callID, entry) in entries where entry.ended == nil && entry.place != .underWay {
             let age = Duration.microseconds(wallClock.microseconds - entry.call.startedAt.microseconds)
@@ -252,46 +300,6 @@ package struct BitrixOutbox {
             effects.append(
                 .dropped(
                     callID: callID, step: .finish, reason: "its end was never told, and the room is needed"))
-        }
-    }
-
-    /// Takes up a call that ended under an earlier run, which may have told the portal of it or not.
-    ///
-    /// - Parameter bitrixCallID: The portal's id, if the earlier run heard of it; then the call is finished, once more
-    ///   perhaps. Without one the statistics are asked, and where they are closed the call is registered again.
-    package mutating func catchUp(
-        _ call: CRMCall, bitrixCallID: String?, at now: Duration, wallClock: Timestamp,
-        effects: inout [Effect]
-    ) {
-        guard entries[call.callID] == nil, !recent.contains(call.callID),
-            case .call(let facts) = reading(call)
-        else { return }
-        var entry = Entry(call: call, facts: facts)
-        entry.ended = call
-        entry.isCatchUp = true
-        chooseUserOfMissed(&entry)
-        if let bitrixCallID {
-            entry.stage = .finishing(bitrixCallID: bitrixCallID)
-            entry.mayHaveRun = true
-        } else if statistics != .denied {
-            // What the earlier run had under way may still be running there.
-            entry.lookupFrom = now + configuration.outcomeSettles
-        }
-        insert(
-            entry, step: .finish, due: entry.lookupFrom, at: now, wallClock: wallClock, effects: &effects)
-    }
-
-    /// Takes up calls that the store holds as registered, so that their finish finds the portal's id.
-    ///
-    /// Those that are held already stay as they are.
-    package mutating func resume(_ pending: [PendingCall]) {
-        for open in pending
-        where entries.count < configuration.maximumCalls && entries[open.call.callID] == nil {
-            guard let bitrixCallID = open.bitrixCallID,
-                case .call(let facts) = reading(open.call)
-            else { continue }
-            entries[open.call.callID] = Entry(
-                call: open.call, facts: facts, stage: .registered(bitrixCallID: bitrixCallID))
         }
     }
 
@@ -350,7 +358,7 @@ package struct BitrixOutbox {
     /// Forgets a call that is over, but for its id.
     mutating func forget(_ callID: String) {
         entries[callID] = nil
-        recent.insert(callID)
+        if keepsSteps { feed.settled(callID) } else { recent.insert(callID) }
     }
 
     /// 0 ..< 1.

@@ -62,6 +62,11 @@ package struct CircuitBreaker: Sendable {
         if case .open = state { state = .halfOpen }
     }
 
+    /// A request that was to go out did not; another one may.
+    package mutating func notSent(at now: Duration) {
+        if state == .halfOpen { state = .open(until: now) }
+    }
+
     /// The portal answered, whatever it said of the method.
     package mutating func succeeded() {
         failuresInARow = 0

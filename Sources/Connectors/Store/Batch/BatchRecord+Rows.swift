@@ -18,7 +18,9 @@ extension WriteBatch {
                 }
             }
         case .crmActions:
-            for _ in 0..<(try reader.uint32()) { attach(crm: try CRMAction(reading: &reader)) }
+            for _ in 0..<(try reader.uint32()) {
+                attach(crm: try CRMAction(reading: &reader, pbxNames))
+            }
         case .notes:
             for _ in 0..<(try reader.uint32()) { append(note: try StoreNote(reading: &reader)) }
         }
@@ -147,7 +149,7 @@ extension CallRecord {
 }
 
 extension CRMAction {
-    func encode(into writer: inout RecordWriter) {
+    func encode(into writer: inout RecordWriter, _ pbxNames: [String]) {
         let (kind, call): (UInt8, CRMCall) =
             switch self {
             case .register(let call): (1, call)
@@ -164,19 +166,27 @@ extension CRMAction {
             writer.append(time: call.endedAt)
             writer.append(call.outcome.rawValue)
             writer.append(call.hangupCause)
+            // All of it, also what comes to be known of calls later.
+            writer.append(bytes: call.json)
+            writer.append(bytes: (Int(call.pbx) < pbxNames.count ? pbxNames[Int(call.pbx)] : "").utf8)
             // New fields go here, at the end.
         }
     }
 
-    fileprivate init(reading reader: inout RecordReader) throws(BatchRecord.Damage) {
+    fileprivate init(reading reader: inout RecordReader, _ pbxNames: [String]) throws(BatchRecord.Damage) {
         let kind = try reader.uint8()
         var fields = RecordReader(try reader.slice())
-        let call = CRMCall(
+        var call = CRMCall(
             callID: String(decoding: try fields.slice(), as: UTF8.self),
             direction: try CallRecord.word(fields.uint8(), "direction"), callerNumber: try fields.text(),
             calleeNumber: try fields.text(), startedAt: Timestamp(microseconds: try fields.int64()),
             answeredAt: try fields.time(), endedAt: try fields.time(),
             outcome: try CallRecord.word(fields.uint8(), "outcome"), hangupCause: try fields.uint16())
+        if !fields.isAtEnd {
+            call = CRMCall(json: [UInt8](try fields.slice())) ?? call
+            let name = String(decoding: try fields.slice(), as: UTF8.self)
+            call.pbx = pbxNames.firstIndex(of: name).map { UInt16(truncatingIfNeeded: $0) } ?? 0
+        }
         switch kind {
         case 1: self = .register(call)
         case 2: self = .finish(call)

@@ -55,7 +55,7 @@ enum BatchRecord {
         if !batch.crmActions.isEmpty {
             writer.section(.crmActions) { writer in
                 writer.append(UInt32(batch.crmActions.count))
-                for action in batch.crmActions { action.encode(into: &writer) }
+                for action in batch.crmActions { action.encode(into: &writer, pbxNames) }
             }
         }
         if !batch.notes.isEmpty {

@@ -10,6 +10,8 @@ package struct RefusedRow: Sendable, Hashable {
         case crmUpdate = "crm_update"
         /// A gap or a sighting of a PBX.
         case note
+        /// A step for a CRM.
+        case step = "crm_step"
     }
 
     package var kind: Kind
@@ -26,7 +28,7 @@ package struct RefusedRow: Sendable, Hashable {
 }
 
 extension WriteBatch {
-    /// The row at `index` (events first, then calls, then Bitrix24's ids, then notes) as a dead letter.
+    /// The row at `index` (events first, then calls, then Bitrix24's ids, then notes, then steps) as a dead letter.
     func refusedRow(at index: Int, code: String, reason: String) -> RefusedRow {
         var row = RefusedRow(
             kind: .crmUpdate, callID: "", eventType: "", code: code, reason: reason, payload: [])
@@ -42,6 +44,12 @@ extension WriteBatch {
             row.kind = .call
             row.callID = calls.withCallID(at: call) { String(decoding: $0, as: UTF8.self) }
             row.payload = calls.json(at: call)
+        } else if index >= eventCount + callCount + crmUpdates.count + notes.count {
+            let step = CRMStepRow(crmActions[index - eventCount - callCount - crmUpdates.count - notes.count])
+            row.kind = .step
+            row.callID = step.call.callID
+            row.eventType = step.kind.rawValue
+            row.payload = step.call.json
         } else if index >= eventCount + callCount + crmUpdates.count {
             row.kind = .note
             row.payload = [UInt8]("\(notes[index - eventCount - callCount - crmUpdates.count])".utf8)

@@ -25,7 +25,7 @@ package final class WriteBatch {
     private var crmUpdateBytes = 0
     private(set) var notes: [StoreNote] = []
 
-    /// What the CRM shall be told once this batch is durable.
+    /// What the CRM shall be told once this batch is durable: each is a row of the steps too.
     package private(set) var crmActions: [CRMAction] = []
     /// When its events were received, for the latency from receipt to commit: the ticks, and how many rows each brought.
     package private(set) var receipts: [(at: MonotonicInstant, rows: Int)] = []
@@ -63,11 +63,17 @@ package final class WriteBatch {
     /// Call rows.
     package var callCount: Int { calls.count }
     /// Rows of all kinds.
-    package var rowCount: Int { events.count + calls.count + crmUpdates.count + notes.count }
+    package var rowCount: Int {
+        events.count + calls.count + crmUpdates.count + notes.count + crmActions.count
+    }
     /// Memory of the rows.
-    package var byteCount: Int { events.byteCount + calls.byteCount + crmUpdateBytes }
+    package var byteCount: Int {
+        events.byteCount + calls.byteCount + crmUpdateBytes + crmActions.count * Self.actionBytes
+    }
+    /// Memory of an action, roughly.
+    private static let actionBytes = 512
     /// Whether there is nothing to write and nobody waits for it.
-    package var isEmpty: Bool { rowCount == 0 && crmActions.isEmpty }
+    package var isEmpty: Bool { rowCount == 0 }
     /// Whether it should be sent before more is appended.
     package var isFull: Bool {
         events.count >= Self.maximumEvents || calls.count >= Self.maximumCalls
@@ -218,7 +224,7 @@ extension WriteBatch {
     }
 
     /// A batch of some of the rows, counted events first, then calls, then updates of Bitrix24's ids,
-    /// then notes.
+    /// then notes, then steps for CRMs, of which those of refused calls are left out.
     func part(rows: Range<Int>) -> WriteBatch {
         let part = WriteBatch()
         var index = 0
@@ -240,6 +246,12 @@ extension WriteBatch {
         let before = offset + crmUpdates.count
         let noteRows = rows.clamped(to: before..<before + notes.count)
         part.notes.append(contentsOf: notes[noteRows.lowerBound - before..<noteRows.upperBound - before])
+        let beforeActions = before + notes.count
+        let actionRows = rows.clamped(to: beforeActions..<beforeActions + crmActions.count)
+        part.crmActions.append(
+            contentsOf: crmActions[
+                actionRows.lowerBound - beforeActions..<actionRows.upperBound - beforeActions])
+        part.refused = refused
         return part
     }
 

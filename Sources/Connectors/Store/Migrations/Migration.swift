@@ -23,6 +23,7 @@ struct Migration: Sendable {
         .growth,
         .callModel,
         .callLegs,
+        .crmSteps,
     ]
 
     /// Those of PostgreSQL.

@@ -60,6 +60,8 @@ enum PostgresPurpose: Sendable {
     case writer(PostgresCommitLedger)
     /// Read-only transactions.
     case reader
+    /// Tables brought up to date, nothing else; for `PostgresSteps`.
+    case steps
     /// Tables brought up to date, partitions made, nothing else.
     case migration
     /// Nothing but the session; for `PostgresUpkeep`.
@@ -173,9 +175,14 @@ struct PostgresConnector: Sendable {
         return connection
     }
 
+    /// What a statement may take, unless it says otherwise.
+    func sessionTimeout(for purpose: PostgresPurpose) -> Duration {
+        if case .reader = purpose { return settings.readTimeout }
+        return settings.statementTimeout
+    }
+
     private func setUp(_ connection: PostgresConnection, for purpose: PostgresPurpose) throws(StoreError) {
-        var timeout = settings.statementTimeout
-        if case .reader = purpose { timeout = settings.readTimeout }
+        let timeout = sessionTimeout(for: purpose)
         try connection.execute(
             """
             SET statement_timeout = \(timeout.milliseconds); SET timezone = 'UTC';
@@ -195,6 +202,7 @@ struct PostgresConnector: Sendable {
         }
         if case .upkeep = purpose { return }
         connection.appliedMigrations = try PostgresMigrator(connection: connection).run()
+        if case .steps = purpose { return }
         try makePartitions(connection, for: purpose)
         guard case .writer(let ledger) = purpose else { return }
         // One plan for all batches: planned anew for each, a small batch costs more in the planner than in its rows.
@@ -221,6 +229,7 @@ struct PostgresConnector: Sendable {
         try connection.prepare(PostgresStatements.updateCRMName, statements.updateCRM)
         try connection.prepare(PostgresStatements.insertGapsName, statements.insertGaps)
         try connection.prepare(PostgresStatements.upsertSightingsName, statements.upsertSightings)
+        try connection.prepare(PostgresStatements.insertStepsName, statements.insertSteps)
         try connection.prepare(PostgresCommitLedger.noteName, PostgresCommitLedger.note)
         guard PQsetnonblocking(connection.handle, 1) == 0, PQenterPipelineMode(connection.handle) == 1 else {
             throw .unavailable(connection.message)

@@ -3,7 +3,7 @@ import Glibc
 import Logging
 import Reactor
 
-/// One connection for reads: one query at a time, on the loop.
+/// One connection for reads, or for the steps of a CRM: one query at a time, on the loop.
 ///
 ///     idle ──start──▶ connecting ──session ready──▶ ready ──question──▶ ready, busy
 ///                         ▲    └──refused──▶ waiting ◀──lost or given up──┘
@@ -31,6 +31,7 @@ final class PostgresReadLane: DescriptorHandler {
     static let standbyRecheck: Duration = .seconds(10)
 
     private let connector: PostgresConnector
+    private let purpose: PostgresPurpose
     private let loop: Loop
     private let logger: Logger
     private let connections = Mailbox<Result<PostgresConnection, StoreError>>(capacity: 4)
@@ -47,8 +48,11 @@ final class PostgresReadLane: DescriptorHandler {
     /// Told when `state` or `canAsk` changed.
     var onChange: (() -> Void)?
 
-    init(connector: PostgresConnector, loop: Loop, logger: Logger) {
+    init(
+        connector: PostgresConnector, loop: Loop, logger: Logger, purpose: PostgresPurpose = .reader
+    ) {
         self.connector = connector
+        self.purpose = purpose
         self.loop = loop
         self.logger = logger
         backoff = Backoff(
@@ -134,8 +138,8 @@ extension PostgresReadLane {
     }
 
     private func seek(_ failed: (Result<PostgresConnection, StoreError>) -> Void) {
-        let (connector, connections) = (connector, connections)
-        let started = BackgroundThread.run { _ = connections.post(connector.connect(for: .reader)) }
+        let (connector, connections, purpose) = (connector, connections, purpose)
+        let started = BackgroundThread.run { _ = connections.post(connector.connect(for: purpose)) }
         if !started { failed(.failure(.unavailable("no thread to connect with"))) }
     }
 
@@ -166,7 +170,7 @@ extension PostgresReadLane {
         guard PQsetnonblocking(connection.handle, 1) == 0 else { return retry(connection.message) }
         let watch = loop.watch(PQsocket(connection.handle), readable: true, writable: false, handler: self)
         link = .ready(connection, watch)
-        timeoutMilliseconds = connector.settings.readTimeout.milliseconds
+        timeoutMilliseconds = connector.sessionTimeout(for: purpose).milliseconds
         state = .connected(serverVersion: connection.serverVersion)
         backoff.reset()
         armRecheck()

@@ -74,6 +74,39 @@ struct PostgresRows {
             pbx: string(row, 0) ?? "", seenAt: timestamp(row, 1) ?? .zero, startedAt: timestamp(row, 2))
     }
 
+    /// A row in the order of `PostgresSteps.columns`; nil for a kind that a newer version made.
+    func step(_ row: Int) -> CRMStep? {
+        guard let kind = string(row, 4).flatMap({ CRMStepKind(rawValue: $0) }),
+            let state = string(row, 5).flatMap({ CRMStepState(rawValue: $0) })
+        else { return nil }
+        func duration(_ column: Int32) -> Duration? {
+            // Never below zero, whatever the clock did.
+            integer(row, column, as: Int64.self).map { .microseconds(max(0, $0)) }
+        }
+        return CRMStep(
+            id: integer(row, 0, as: Int64.self) ?? 0, target: string(row, 1) ?? "", pbx: string(row, 2) ?? "",
+            key: CRMStepKey(callID: string(row, 3) ?? "", kind: kind), state: state,
+            call: raw(row, 6).flatMap { CRMCall(json: [UInt8]($0)) },
+            attempts: Int(integer(row, 7, as: Int32.self) ?? 0), dueIn: duration(8) ?? .zero,
+            lastError: string(row, 9), crmCallID: string(row, 10), user: string(row, 11),
+            age: duration(12) ?? .zero, sentAgo: duration(13), createdAt: timestamp(row, 14) ?? .zero,
+            updatedAt: timestamp(row, 15) ?? .zero)
+    }
+
+    /// Behind which step the next page begins.
+    func nextStep(_ row: Int) -> Int64? { integer(row, 16, as: Int64.self) }
+
+    /// A step that was claimed.
+    func stepKey(_ row: Int) -> CRMStepKey? {
+        string(row, 1).flatMap { CRMStepKind(rawValue: $0) }
+            .map { CRMStepKey(callID: string(row, 0) ?? "", kind: $0) }
+    }
+
+    /// Steps that were removed, and behind which to go on.
+    func pruned(_ row: Int) -> (Int, Int64?) {
+        (Int(integer(row, 0, as: Int64.self) ?? 0), integer(row, 1, as: Int64.self))
+    }
+
     func event(_ row: Int) -> StoredEvent {
         StoredEvent(
             id: integer(row, 0, as: Int64.self) ?? 0, callID: string(row, 1) ?? "",

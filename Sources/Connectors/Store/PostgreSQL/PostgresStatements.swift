@@ -10,6 +10,7 @@ struct PostgresStatements {
     static let updateCRMName = "callflow_update_crm"
     static let insertGapsName = "callflow_insert_gaps"
     static let upsertSightingsName = "callflow_upsert_sightings"
+    static let insertStepsName = "callflow_insert_steps"
 
     /// Whether the times of `call_events` are whole seconds.
     var eventsInSeconds = false
@@ -148,6 +149,16 @@ struct PostgresStatements {
         SELECT * FROM unnest($1::text[], $2::timestamp[], $3::timestamp[])
         ON CONFLICT (pbx) DO UPDATE SET seen_at = greatest(p.seen_at, excluded.seen_at),
             started_at = coalesce(excluded.started_at, p.started_at)
+        """
+
+    /// A step that is there already, of an earlier run that knew the call, stays as it is.
+    let insertSteps = """
+        INSERT INTO callflow_crm_steps (target, pbx, call_id, step, state, call, attempts, created_at, updated_at)
+        SELECT target, pbx, call_id, step, 'waiting', call, 0, localtimestamp, localtimestamp
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
+            AS t (call_id, pbx, step, call, place), unnest($5::text[]) AS target
+        ORDER BY call_id COLLATE "C", place
+        ON CONFLICT (call_id, target, step) DO NOTHING
         """
 
     /// Keeps a refused row; parameters as text, in the order of `values`.

@@ -370,6 +370,9 @@ extension PostgresWriter {
         if let columns = batch.crmParameters() {
             guard send(PostgresStatements.updateCRMName, columns, over: handle) else { return false }
         }
+        if let columns = batch.stepParameters(settings) {
+            guard send(PostgresStatements.insertStepsName, columns, over: handle) else { return false }
+        }
         for (name, columns) in [
             (PostgresStatements.insertGapsName, batch.notes.gapParameters()),
             (PostgresStatements.upsertSightingsName, batch.notes.sightingParameters()),

@@ -10,9 +10,11 @@ final class SQLiteBatchInsert {
     private let updateCRM: SQLiteStatement
     private let insertGap: SQLiteStatement
     private let upsertSighting: SQLiteStatement
+    private let insertStep: SQLiteStatement
     private let insertDeadLetter: SQLiteStatement
     private let noteBatch: SQLiteStatement
     private let pbxNames: [String]
+    private let crmTargets: [String]
 
     /// Same rules as `PostgresStatements.upsertCalls`, row by row.
     private static let upsert = """
@@ -22,8 +24,9 @@ final class SQLiteBatchInsert {
         \(CallJoin.assignments(least: "min", greatest: "max"))
         """
 
-    init(_ database: SQLiteDatabase, pbxNames: [String]) throws(StoreError) {
+    init(_ database: SQLiteDatabase, pbxNames: [String], crmTargets: [String] = []) throws(StoreError) {
         self.database = database
+        self.crmTargets = crmTargets
         self.pbxNames = pbxNames
         insertEvent = try database.prepare(
             """
@@ -44,6 +47,13 @@ final class SQLiteBatchInsert {
             INSERT INTO callflow_pbx AS p (pbx, seen_at, started_at) VALUES (?1, ?2, ?3)
             ON CONFLICT (pbx) DO UPDATE SET seen_at = max(p.seen_at, excluded.seen_at),
                 started_at = coalesce(excluded.started_at, p.started_at)
+            """)
+        insertStep = try database.prepare(
+            """
+            INSERT INTO callflow_crm_steps
+                (target, pbx, call_id, step, state, call, attempts, created_at, updated_at)
+            VALUES (?1, ?2, ?3, ?4, 'waiting', ?5, 0, ?6, ?6)
+            ON CONFLICT (call_id, target, step) DO NOTHING
             """)
         insertDeadLetter = try database.prepare(
             """
@@ -85,6 +95,15 @@ final class SQLiteBatchInsert {
                     }
                 }
                 noteIndex += 1
+            }
+            if !crmTargets.isEmpty {
+                for action in batch.crmActions {
+                    let row = CRMStepRow(action)
+                    if !batch.refusedCalls.contains(row.call.callID) {
+                        try keep(batch, noteIndex) { () throws(StoreError) in try insert(row) }
+                    }
+                    noteIndex += 1
+                }
             }
             // The commit tells a living process all; a batch that lies in the spool may be asked for after its end.
             if batch.spoolKey != nil { try note(batch) }
@@ -243,6 +262,19 @@ final class SQLiteBatchInsert {
         insertGap.bind(9, Int64(gap.callsKept))
         insertGap.bind(10, gap.insertedAt.microseconds)
         try insertGap.run()
+    }
+
+    private func insert(_ row: CRMStepRow) throws(StoreError) {
+        let call = String(decoding: row.call.json, as: UTF8.self)
+        for target in crmTargets {
+            insertStep.bind(1, copying: target)
+            insertStep.bind(2, copying: String(decoding: row.pbx(pbxNames), as: UTF8.self))
+            insertStep.bind(3, copying: String(decoding: row.callID, as: UTF8.self))
+            insertStep.bind(4, copying: row.kind.rawValue)
+            insertStep.bind(5, copying: call)
+            insertStep.bind(6, WallClock.now().microseconds)
+            try insertStep.run()
+        }
     }
 
     private func upsert(_ sighting: PBXSighting) throws(StoreError) {

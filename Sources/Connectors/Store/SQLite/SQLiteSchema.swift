@@ -9,11 +9,18 @@ enum SQLiteSchema {
     /// Opens a file for writing: WAL, checked, with all tables.
     static func open(path: String, settings: StoreSettings) throws(StoreError) -> SQLiteDatabase {
         let database = try SQLiteDatabase(path: path, forWriting: true)
-        if path != ":memory:", try database.text("PRAGMA journal_mode = WAL") != "wal" {
-            throw .unavailable("SQLite file \(path) cannot be put into WAL mode (file system without locks?)")
+        do throws(StoreError) {
+            if path != ":memory:", try database.text("PRAGMA journal_mode = WAL") != "wal" {
+                throw .unavailable(
+                    "SQLite file \(path) cannot be put into WAL mode (file system without locks?)")
+            }
+            try database.execute("PRAGMA synchronous = \(settings.sqliteSynchronous.rawValue)")
+            try check(database)
+        } catch {
+            // Where the list of tables itself is hurt, no statement runs.
+            guard error.description.contains("disk image is malformed") else { throw error }
+            throw damaged(database, error.description)
         }
-        try database.execute("PRAGMA synchronous = \(settings.sqliteSynchronous.rawValue)")
-        try check(database)
         try migrate(database)
         return database
     }
@@ -22,13 +29,15 @@ enum SQLiteSchema {
         var status = stat()
         if stat(database.path, &status) == 0, Int(status.st_size) > maximumCheckedBytes { return }
         let verdict = try database.text("PRAGMA quick_check(1)") ?? "no answer"
-        guard verdict == "ok" else {
-            throw .unavailable(
-                """
-                SQLite file \(database.path) is damaged, so nothing is written to it: \(verdict). Put a backup in its \
-                place, or save what can be read: sqlite3 \(database.path) .recover | sqlite3 NEW
-                """)
-        }
+        guard verdict == "ok" else { throw damaged(database, verdict) }
+    }
+
+    private static func damaged(_ database: SQLiteDatabase, _ verdict: String) -> StoreError {
+        .unavailable(
+            """
+            SQLite file \(database.path) is damaged, so nothing is written to it: \(verdict). Put a backup in its \
+            place, or save what can be read: sqlite3 \(database.path) .recover | sqlite3 NEW
+            """)
     }
 
     private static func migrate(_ database: SQLiteDatabase) throws(StoreError) {

@@ -54,6 +54,8 @@ enum SQLiteOrder: Sendable {
     case subscribe(Mailbox<SQLiteAnswer>, formers: [UInt64])
     case unsubscribe(Mailbox<SQLiteAnswer>)
     case write(HandedOver<WriteBatch>, Mailbox<SQLiteAnswer>)
+    /// Steps for a CRM; see `SQLiteSteps`.
+    case steps(SQLiteStepOrder)
 }
 
 /// What the writing thread tells a loop.
@@ -73,6 +75,7 @@ private final class SQLiteWorker {
     private let logger: Logger
     private var insert: SQLiteBatchInsert?
     private var retention: SQLiteRetention?
+    private var steps: SQLiteStepStatements?
     private var state = StoreState.connecting
     private var backoff: Backoff
     /// Whether rows were written since the file was opened.
@@ -93,7 +96,9 @@ private final class SQLiteWorker {
     func open() {
         do throws(StoreError) {
             let database = try SQLiteSchema.open(path: path, settings: settings)
-            insert = try SQLiteBatchInsert(database, pbxNames: settings.pbxNames)
+            insert = try SQLiteBatchInsert(
+                database, pbxNames: settings.pbxNames, crmTargets: settings.crmTargets)
+            steps = try SQLiteStepStatements(database)
             retention = try settings.eventRetentionDays.map { days throws(StoreError) in
                 try SQLiteRetention(database, days: days)
             }
@@ -109,6 +114,7 @@ private final class SQLiteWorker {
         let wasOpen = insert != nil
         insert = nil
         retention = nil
+        steps = nil
         change(to: .failing(reason: error.description))
         fruitless = wasOpen && !hasWritten ? error.description : nil
         loop.schedule(after: backoff.next()) { [weak self] in self?.open() }
@@ -124,6 +130,18 @@ private final class SQLiteWorker {
         case .write(let batch, let mailbox):
             // The mailbox holds more than a writer may have on the way, so this is never refused.
             _ = mailbox.post(.done(batch, write(batch.value)))
+        case .steps(let order):
+            _ = order.mailbox.post(perform(order))
+        }
+    }
+
+    private func perform(_ order: SQLiteStepOrder) -> SQLiteStepAnswer {
+        guard let steps else { return .failure(.unavailable("SQLite file \(path) is not open")) }
+        do throws(StoreError) {
+            return .success(try steps.perform(order))
+        } catch {
+            if case .unavailable = error { fail(error) }
+            return .failure(error)
         }
     }
 

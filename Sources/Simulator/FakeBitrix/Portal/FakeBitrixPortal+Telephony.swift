@@ -270,9 +270,7 @@ extension FakeBitrixPortal {
     }
 
     private mutating func noteCallBack(to number: String, at now: Timestamp) {
-        guard statistics.values.contains(where: { $0.isMissed && $0.call.strippedNumber == number }) else {
-            return
-        }
+        guard missedNumbers.contains(number) else { return }
         note(.calledBack(number: number), at: now)
     }
 

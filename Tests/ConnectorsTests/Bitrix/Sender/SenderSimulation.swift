@@ -4,7 +4,7 @@ import Protocols
 import Simulator
 import Testing
 
-/// The outbox and the fake portal with nothing but time between them: hours pass in milliseconds.
+/// The outbox, its table and the fake portal with nothing but time between them: hours pass in milliseconds.
 final class SenderSimulation {
     /// One call as the judge knows it.
     struct Truth {
@@ -26,10 +26,16 @@ final class SenderSimulation {
     }
 
     private struct Pending {
+        enum Kind {
+            case answer(BitrixOutbox.Departure, BitrixAnswer)
+            case write([CRMStepChange])
+            case claim(BitrixOutbox.Departure)
+            case load(CRMStepLoad)
+        }
+
         var due: Duration
         var order: Int
-        var departure: BitrixOutbox.Departure
-        var answer: BitrixAnswer
+        var kind: Kind
     }
 
     static let users =
@@ -49,6 +55,11 @@ final class SenderSimulation {
     private var actions: [(due: Duration, action: CRMAction)] = []
     private let configuration: BitrixConfiguration
     private let decoder = BitrixReplyDecoder()
+    /// What the database holds of the steps; it survives a crash.
+    var steps = SimulatedSteps()
+    /// From asking the database for something to its being done.
+    var databaseTime: Duration = .milliseconds(3)
+    private var run = 1
     /// The part of an answer's way that does not depend on what is asked.
     var latency: Duration = .milliseconds(40)
     /// While this holds the portal cannot be reached.
@@ -67,7 +78,7 @@ final class SenderSimulation {
         arrange(&settings)
         portal = FakeBitrixPortal(settings: settings, seed: seed)
         configuration = try BitrixFixtures.configuration(configure)
-        outbox = BitrixOutbox(configuration: configuration, seed: seed)
+        outbox = BitrixOutbox(configuration: configuration, seed: seed, keepsSteps: true)
     }
 
     func wallClock(at time: Duration) -> Timestamp {
@@ -85,15 +96,20 @@ final class SenderSimulation {
         var nextAction = 0
         while now < limit {
             while nextAction < actions.count, actions[nextAction].due <= now {
-                outbox.submit(
-                    actions[nextAction].action, at: now, wallClock: wallClock(at: now), effects: &effects)
+                let action = actions[nextAction].action
+                // The batch is durable, and then the sender hears of it.
+                steps.insert(action, at: now)
+                outbox.submit(action, at: now, wallClock: wallClock(at: now), effects: &effects)
                 nextAction += 1
             }
             while let first = pending.first, first.due <= now {
                 pending.removeFirst()
-                outbox.replied(to: first.departure, first.answer, at: now, effects: &effects)
+                happened(first.kind)
             }
-            while let departure = outbox.next(at: now) { send(departure) }
+            pump()
+            if pending.isEmpty, nextAction == actions.count, outbox.waitingSteps == 0, steps.openCount == 0 {
+                break
+            }
             var next: Duration?
             for time in [
                 nextAction < actions.count ? actions[nextAction].due : nil, pending.first?.due,
@@ -107,6 +123,32 @@ final class SenderSimulation {
         }
         actions.removeFirst(nextAction)
     }
+
+    private func happened(_ kind: Pending.Kind) {
+        switch kind {
+        case .answer(let departure, let answer):
+            outbox.replied(to: departure, answer, at: now, effects: &effects)
+        case .write(let changes): steps.write(changes, at: now)
+        case .claim(let departure):
+            let granted = steps.claim(departure.claims, by: run, at: now)
+            if let departure = outbox.claimed(departure, granted, at: now) { send(departure) }
+        case .load(let load):
+            outbox.loaded(load, steps.load(load, at: now), at: now, effects: &effects)
+        }
+    }
+
+    /// What the client does after each thing that happens.
+    private func pump() {
+        let changes = outbox.takeChanges()
+        if !changes.isEmpty { ask(.write(changes)) }
+        if let load = outbox.nextLoad(at: now) { ask(.load(load)) }
+        while let departure = outbox.next(at: now) {
+            if departure.claims.isEmpty { send(departure) } else { ask(.claim(departure)) }
+        }
+    }
+
+    /// The database does things in their order.
+    private func ask(_ kind: Pending.Kind) { later(kind, at: now + databaseTime) }
 
     private func send(_ departure: BitrixOutbox.Departure) {
         departures.append(departure)
@@ -144,35 +186,21 @@ final class SenderSimulation {
     }
 
     private func answer(_ departure: BitrixOutbox.Departure, _ answer: BitrixAnswer, at due: Duration) {
-        sequence += 1
-        let item = Pending(due: due, order: sequence, departure: departure, answer: answer)
-        let index = pending.firstIndex { $0.due > due } ?? pending.count
-        pending.insert(item, at: index)
+        later(.answer(departure, answer), at: due)
     }
 
-    /// kill -9 and a new start: what was in memory is gone, and so is the answer to what is under way.
-    ///
-    /// The database has each call's row, and the portal's id where an answer came in time.
-    ///
-    /// - Parameter truth: The calls that this simulation plays.
-    func killAndStart(_ truth: [Truth], seed: UInt64) {
-        var ids: [String: String] = [:]
-        for effect in effects {
-            if case .registered(let callID, let bitrixCallID, _) = effect { ids[callID] = bitrixCallID }
-        }
+    private func later(_ kind: Pending.Kind, at due: Duration) {
+        sequence += 1
+        let index = pending.firstIndex { $0.due > due } ?? pending.count
+        pending.insert(Pending(due: due, order: sequence, kind: kind), at: index)
+    }
+
+    /// kill -9 and a new start: what was in memory is gone, what the database was asked for and had not done, and the
+    /// answer to what is under way.
+    func killAndStart(seed: UInt64) {
         pending = []
-        let clock = wallClock(at: now)
-        outbox = BitrixOutbox(configuration: configuration, seed: seed)
-        var open: [BitrixOutbox.PendingCall] = []
-        for item in truth where item.call.startedAt <= clock {
-            let id = ids[item.call.callID]
-            if let end = item.call.endedAt, end <= clock {
-                outbox.catchUp(item.call, bitrixCallID: id, at: now, wallClock: clock, effects: &effects)
-            } else {
-                open.append(.init(call: Self.begun(item.call), bitrixCallID: id))
-            }
-        }
-        outbox.resume(open)
+        run += 1
+        outbox = BitrixOutbox(configuration: configuration, seed: seed, keepsSteps: true)
     }
 
     // MARK: - Calls
@@ -284,6 +312,8 @@ final class SenderSimulation {
         #expect(outbox.underWay == 0 && outbox.commandsUnderWay == 0, sourceLocation: sourceLocation)
         let dropped = effects.count { if case .dropped = $0 { true } else { false } }
         #expect(dropped == 0, sourceLocation: sourceLocation)
+        #expect(steps.openCount == 0, "steps left open in the table", sourceLocation: sourceLocation)
+        #expect(steps.count(.done) == 2 * truth.count, sourceLocation: sourceLocation)
     }
 
     func requests(_ method: String) -> Int { portal.requestCounts[method] ?? 0 }

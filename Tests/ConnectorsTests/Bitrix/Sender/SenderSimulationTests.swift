@@ -185,7 +185,7 @@ struct SenderFaultTests {
         var random = SimulationRandom(state: seed)
         for round in 0..<12 {
             simulation.run(until: simulation.now + .milliseconds(Int.random(in: 1...20_000, using: &random)))
-            simulation.killAndStart(truth, seed: seed &+ UInt64(round))
+            simulation.killAndStart(seed: seed &+ UInt64(round))
         }
         simulation.run(until: simulation.now + .seconds(7200))
         // A register whose answer the crash took away stays open only where it is not recognised: nowhere here.

@@ -1,0 +1,53 @@
+import CallEngine
+
+extension WriteBatch {
+    /// Columns of the insert of steps for CRMs, or `nil` without any: call ids, PBXs, steps, calls, and the targets, of
+    /// which each gets every step.
+    func stepParameters(_ settings: StoreSettings) -> [PostgresArray]? {
+        let rows = stepRows
+        guard !rows.isEmpty, !settings.crmTargets.isEmpty else { return nil }
+        var columns = (0..<5).map { _ in PostgresArray(of: .text) }
+        for row in rows {
+            columns[0].append(row.callID)
+            columns[1].append(row.pbx(settings.pbxNames))
+            columns[2].append([UInt8](row.kind.rawValue.utf8))
+            columns[3].append(row.call.json)
+        }
+        for target in settings.crmTargets { columns[4].append([UInt8](target.utf8)) }
+        for index in columns.indices { columns[index].finish() }
+        return columns
+    }
+
+    /// Calls whose own row the database refused, so far.
+    var refusedCalls: Set<String> { Set(refused.lazy.filter { $0.kind == .call }.map(\.callID)) }
+
+    /// What the CRM shall be told, as rows; without that of calls whose own row the database refused.
+    var stepRows: [CRMStepRow] {
+        let without = refusedCalls
+        return crmActions.lazy.map { CRMStepRow($0) }.filter { !without.contains($0.call.callID) }
+    }
+}
+
+/// An action as a row of the steps.
+struct CRMStepRow {
+    let kind: CRMStepKind
+    let call: CRMCall
+
+    init(_ action: CRMAction) {
+        switch action {
+        case .register(let call): (kind, self.call) = (.register, call)
+        case .finish(let call): (kind, self.call) = (.finish, call)
+        }
+    }
+
+    /// The call's key, as its column takes it.
+    var callID: [UInt8] {
+        var text = call.callID
+        return text.withUTF8 { ColumnText.cleaned(UnsafeRawBufferPointer($0)).bytes }
+    }
+
+    /// The PBX's name; that of the first when there is no such PBX.
+    func pbx(_ names: [String]) -> [UInt8] {
+        [UInt8]((Int(call.pbx) < names.count ? names[Int(call.pbx)] : names.first ?? "").utf8)
+    }
+}
