@@ -70,7 +70,8 @@ fake-bitrix24: release ## Run the fake Bitrix24 alone (CRM_PORT, 18090): page, l
 	$(BINARY) simulate --no-pbx --crm-port $(or $(CRM_PORT),18090) $(if $(EVENTS_URL),--crm-events $(EVENTS_URL))
 
 bench: release bench-store ## Measure the figures of PERFORMANCE.md (needs PostgreSQL's programs; SCENARIO="name …" for some loads, a few minutes)
-	swift run -c release --package-path Benchmarks callflow-load $(SCENARIO)
+	swift run -c release --package-path Benchmarks callflow-load $(SCENARIO) --json Benchmarks/.build/load.json
+	Benchmarks/plot Benchmarks/.build/load.json Benchmarks/.build/load.svg
 
 bench-path: ## Measure what one event costs within a loop, from recorded streams
 	swift run -c release --package-path Benchmarks path-bench
