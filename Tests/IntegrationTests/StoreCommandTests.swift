@@ -30,6 +30,20 @@ struct StoreCommandTests {
         #expect(short.printed.contains("EVENT_RETENTION_DAYS"))
     }
 
+    @Test("rebuild wants a time, tables of today, and says what it did")
+    func rebuild() async throws {
+        let old = try DaemonProcess(["rebuild", "--from", "2026-01-01"])
+        #expect(await old.ended() == 69)
+        let migrated = try DaemonProcess(["migrate"], folder: old.folder)
+        #expect(await migrated.ended() == 0)
+        let done = try DaemonProcess(["rebuild", "--from", "2026-01-01"], folder: old.folder)
+        #expect(await done.ended() == 0)
+        #expect(done.printed.contains("written: 0"))
+        for arguments in [["--from", "yesterday"], ["--from", "2026-01-02", "--to", "2026-01-01T23:59:59Z"]] {
+            #expect(try await DaemonProcess(["rebuild"] + arguments, folder: old.folder).ended() == 64)
+        }
+    }
+
     @Test("backup copies the store of a running daemon")
     func backup() async throws {
         let daemon = try DaemonProcess(["serve"], ["PORT": "0"])

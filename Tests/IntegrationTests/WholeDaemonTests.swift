@@ -64,6 +64,14 @@ struct WholeDaemonTests {
         #expect(
             Set(played.compactMap { $0["call_id"] as? String })
                 == Set(calls.compactMap { $0["call_id"] as? String }))
+        // What was stored is what the stored events tell, asked while the daemon runs.
+        let rebuild = try DaemonProcess(
+            ["rebuild", "--from", "2020-01-01", "--dry-run", "--json"], folder: daemon.folder)
+        #expect(await rebuild.ended() == 0)
+        let report = try object(Data((rebuild.printed.split(separator: "\n").last ?? "").utf8))
+        #expect(report["rows"] as? Int ?? 0 >= 40)
+        #expect(report["compared"] as? Int == report["rows"] as? Int)
+        #expect(report["different"] as? Int == 0, "\(rebuild.printed.prefix(2000))")
         again.send(SIGTERM)
         #expect(await again.ended(within: 10) == 0)
 

@@ -61,7 +61,7 @@ public struct CallDetails: Sendable {
     /// Indices into `legs` of the telephones called; `CallSegment.attempts` are ranges of it.
     public internal(set) var attempts: [Int32] = []
     /// An end of the call was given before, so fewer legs or parts than then may be left.
-    public internal(set) var isRepeated = false
+    public var isRepeated = false
     /// Places of the legs in the graph, beside `legs`.
     var slots: [UInt32] = []
 

@@ -117,10 +117,15 @@ public struct CallReplay: ~Copyable {
         }
     }
 
+    /// Looks at the calls that are open, as they stand.
+    public mutating func forEachOpenCall(_ body: (Call) -> Void) {
+        graph.lookAtOpenCalls { record, texts, details in body(Call(record, texts, details)) }
+    }
+
     /// Gives out all calls that are left: those that ended, then those that are open.
     public mutating func finish(_ body: (Call) -> Void) {
         for entry in ended.values.sorted(by: { $0.call.callID < $1.call.callID }) { body(entry.call) }
         ended.removeAll()
-        graph.lookAtOpenCalls { record, texts, details in body(Call(record, texts, details)) }
+        forEachOpenCall(body)
     }
 }

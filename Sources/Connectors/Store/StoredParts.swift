@@ -102,6 +102,28 @@ package struct StoredParts: Sendable, Hashable {
         """
     }
 
+    /// The same of several calls, with the call's key as the last column.
+    static func legs(ofAll callIDs: String) -> String {
+        """
+        SELECT \(LegColumn.allCases.filter(\.isRead).map { "p.\($0.column)" }.joined(separator: ", ")), p.call_id
+        FROM call_legs AS p JOIN calls AS c ON c.call_id = p.call_id AND c.derived_at = p.derived_at
+        WHERE p.call_id = ANY (\(callIDs)) ORDER BY p.call_id, p.leg_no
+        """
+    }
+
+    /// The same of several calls, with the call's key as the last column.
+    static func segments(ofAll callIDs: String) -> String {
+        """
+        SELECT \(SegmentColumn.allCases.filter(\.isRead).map { "p.\($0.column)" }.joined(separator: ", ")), p.call_id
+        FROM call_segments AS p JOIN calls AS c ON c.call_id = p.call_id AND c.derived_at = p.derived_at
+        WHERE p.call_id = ANY (\(callIDs)) ORDER BY p.call_id, p.segment_no
+        """
+    }
+
+    /// Where the key stands in these.
+    static let legKeyPlace = LegColumn.allCases.filter(\.isRead).count
+    static let segmentKeyPlace = SegmentColumn.allCases.filter(\.isRead).count
+
     static func segments(_ place: (Int) -> String) -> String {
         """
         SELECT \(SegmentColumn.allCases.filter(\.isRead).map { "p.\($0.column)" }.joined(separator: ", "))

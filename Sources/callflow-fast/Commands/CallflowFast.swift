@@ -14,7 +14,8 @@ struct CallflowFast: AsyncParsableCommand {
         version: Version.text,
         subcommands: [
             ServeCommand.self, SimulateCommand.self, CheckConfigCommand.self, MigrateCommand.self,
-            BackupCommand.self, ExplainCommand.self, DoctorCommand.self, VersionCommand.self,
+            BackupCommand.self, ExplainCommand.self, RebuildCommand.self, DoctorCommand.self,
+            VersionCommand.self,
         ],
         defaultSubcommand: ServeCommand.self)
 }

@@ -17,7 +17,7 @@ final class WholeWayBench {
     let pipeline: CallPipeline
     let reader: any StoreReader
     private let store: Store
-    private let commit: GroupCommit
+    let commit: GroupCommit
     private let folder: String?
     let url: String
     private var simulators: [PBXSimulator] = []

@@ -56,6 +56,9 @@ struct PostgresRows {
         func time(_ column: Int) -> Timestamp? { rows.timestamp(row, Int32(column)) }
         func flag(_ column: Int) -> Bool? { rows.raw(row, Int32(column))?.first.map { $0 == 1 } }
         func id(_ column: Int) -> CallUUID? { rows.uuid(row, Int32(column)) }
+
+        /// A jsonb's text: in binary format it is its version, 1, and the text.
+        func json(_ column: Int) -> [UInt8]? { rows.raw(row, Int32(column)).map { [UInt8]($0.dropFirst()) } }
     }
 
     func row(_ row: Int) -> Row { Row(rows: self, row: row) }

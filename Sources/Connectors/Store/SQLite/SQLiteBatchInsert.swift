@@ -114,6 +114,11 @@ final class SQLiteBatchInsert {
         }
     }
 
+    /// Writes the calls of a batch, within a transaction of whoever asks.
+    func writeCalls(of batch: WriteBatch) throws(StoreError) {
+        for row in batch.calls.records.indices { try upsert(batch.calls, row) }
+    }
+
     /// Writes a row, or keeps it as a dead letter.
     private func keep(
         _ batch: WriteBatch, _ index: Int, _ write: () throws(StoreError) -> Void

@@ -77,16 +77,7 @@ final class SQLiteReads {
             """)
         listGaps.bind(1, Int64(min(max(limit, 0), StoreReads.maximumCalls)))
         var gaps: [StoredGap] = []
-        while try listGaps.step() {
-            gaps.append(
-                StoredGap(
-                    id: CallUUID(text: listGaps.string(0) ?? "") ?? CallUUID(high: 0, low: 0),
-                    pbx: listGaps.string(1) ?? "", from: listGaps.timestamp(2) ?? .zero,
-                    to: listGaps.timestamp(3) ?? .zero, reason: listGaps.string(4) ?? "",
-                    detail: listGaps.string(5) ?? "", callsEnded: Int(listGaps.integer(6) ?? 0),
-                    callsFound: Int(listGaps.integer(7) ?? 0), callsKept: Int(listGaps.integer(8) ?? 0),
-                    insertedAt: listGaps.timestamp(9) ?? .zero))
-        }
+        while try listGaps.step() { gaps.append(listGaps.gap) }
         return gaps
     }
 
@@ -121,6 +112,15 @@ extension SQLiteStatement: StoredRow {
     func time(_ column: Int) -> Timestamp? { timestamp(Int32(column)) }
     func flag(_ column: Int) -> Bool? { integer(Int32(column)).map { $0 == 1 } }
     func id(_ column: Int) -> CallUUID? { string(Int32(column)).flatMap { CallUUID(text: $0) } }
+
+    /// A row of `callflow_gaps`.
+    var gap: StoredGap {
+        StoredGap(
+            id: CallUUID(text: string(0) ?? "") ?? CallUUID(high: 0, low: 0), pbx: string(1) ?? "",
+            from: timestamp(2) ?? .zero, to: timestamp(3) ?? .zero, reason: string(4) ?? "",
+            detail: string(5) ?? "", callsEnded: Int(integer(6) ?? 0), callsFound: Int(integer(7) ?? 0),
+            callsKept: Int(integer(8) ?? 0), insertedAt: timestamp(9) ?? .zero)
+    }
 }
 
 extension Timestamp {
