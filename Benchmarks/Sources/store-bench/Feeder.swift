@@ -15,6 +15,12 @@ enum Work: Sendable {
     ///
     /// - rate: Events a second.
     case paced(rows: Range<Int>, rate: Double, withCalls: Bool)
+    /// Rows into the spool, while there is no database, then report.
+    case fill(rows: Range<Int>)
+    /// Rows of other calls at a pace of their own until `stop`; what lies in the spool goes beside them.
+    ///
+    /// - rate: Events a second.
+    case beside(rate: Double)
     /// Write out what waits and end.
     case stop
 }
@@ -30,6 +36,8 @@ struct Outcome: Sendable {
     var latency = Histogram<UInt64>(highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: .three)
     /// Batches that the database took.
     var batches = 0
+    /// Rows that came out of the spool, of work beside it.
+    var drained = 0
     /// Calls of malloc and friends in the whole process, by the end and since the beginning.
     var allocations: UInt64 = 0
 }
@@ -52,19 +60,26 @@ final class Feeder {
     private var durable = 0
     private var rate: Double?
     private var withCalls = false
+    private var isFilling = false
+    private var isBeside = false
+    private var key: [UInt8] = []
     private var cpuBefore: UInt64 = 0
     private var allocationsBefore: UInt64 = 0
 
+    /// - Parameters:
+    ///   - lane: Which of `shares` loops this is.
+    ///   - isAway: Whether there is no database: then nobody waits for it.
     init(
-        loop: Loop, store: Store, settings: StoreSettings, shares: Int, metrics: Metrics, logger: Logger,
-        corpus: EventCorpus, report: @escaping @Sendable (Outcome) -> Void
+        loop: Loop, store: Store, settings: StoreSettings, lane: Int, shares: Int, isAway: Bool,
+        metrics: Metrics, logger: Logger, corpus: EventCorpus, report: @escaping @Sendable (Outcome) -> Void
     ) {
         self.loop = loop
         self.corpus = corpus
         self.report = report
         let writer = store.makeWriter(on: loop)
         commit = GroupCommit(
-            loop: loop, writer: writer, settings: settings, shares: shares, metrics: metrics, logger: logger)
+            loop: loop, writer: writer, spool: store.makeSpool(lane, on: loop), settings: settings,
+            shares: shares, metrics: metrics, logger: logger)
         // Before the commit's own, as the pipeline's: what is given in a tick leaves in it.
         _ = loop.atEndOfTick { [unowned self] in feed() }
         commit.onDurable = { [unowned self] in becameDurable($0) }
@@ -72,13 +87,21 @@ final class Feeder {
             if state.isConnected { self.report(outcome) }
         }
         commit.start()
+        if isAway { report(outcome) }
     }
 
     func take(_ work: Work) {
         switch work {
         case .blast(let rows): begin(rows, rate: nil, withCalls: false)
         case .paced(let rows, let rate, let withCalls): begin(rows, rate: rate, withCalls: withCalls)
+        case .fill(let rows):
+            isFilling = true
+            begin(rows, rate: nil, withCalls: false)
+        case .beside(let rate):
+            isBeside = true
+            begin(0..<Int.max, rate: rate, withCalls: false)
         case .stop:
+            end = next
             commit.flushAndStop(deadline: loop.now + .seconds(10)) { [self] _ in report(outcome) }
         }
     }
@@ -102,7 +125,15 @@ final class Feeder {
     }
 
     private func feed() {
-        guard next < end else { return }
+        guard next < end else {
+            if isFilling, commit.waitingBytes == 0 {
+                isFilling = false
+                outcome.rows = end - first
+                outcome.end = .now()
+                report(outcome)
+            }
+            return
+        }
         // As a loop of the daemon: once a tick.
         let now = WallClock.now()
         if let rate {
@@ -118,9 +149,15 @@ final class Feeder {
         let row = next % corpus.rows.count
         next += 1
         corpus.with(row) { callID, type, payload, occurredAt in
-            _ = commit.appendEvent(
-                callID: callID, type: type, payload: payload, occurredAt: occurredAt,
-                insertedAt: now, payloadNeedsRepair: false)
+            key.removeAll(keepingCapacity: true)
+            // Calls that go on while those of the spool are written; rows of one call would wait for each other.
+            if isBeside { key.append(contentsOf: "live-".utf8) }
+            key.append(contentsOf: callID)
+            key.withUnsafeBytes { key in
+                _ = commit.appendEvent(
+                    callID: key, type: type, payload: payload, occurredAt: occurredAt, insertedAt: now,
+                    payloadNeedsRepair: false)
+            }
             guard withCalls, next % Self.eventsPerCallRow == 0 else { return }
             var record = CallRecord(
                 id: CallUUID(random: UInt64(row), UInt64(row)), startedAt: occurredAt, insertedAt: occurredAt)
@@ -131,10 +168,21 @@ final class Feeder {
     }
 
     private func becameDurable(_ batch: WriteBatch) {
-        guard durable < end else { return }
+        guard durable < end || isBeside else { return }
         let now = MonotonicInstant.now()
+        // What was read back from the spool does not tell when it was received.
+        guard !isBeside || !batch.receipts.isEmpty else {
+            outcome.drained += batch.eventCount
+            return
+        }
         outcome.batches += 1
-        if let rate {
+        if isBeside {
+            // Some of the first rows went to the spool, so when a row was due cannot be counted.
+            for receipt in batch.receipts {
+                let waited = now.nanoseconds - receipt.at.nanoseconds
+                for _ in 0..<receipt.rows { _ = outcome.latency.record(UInt64(max(0, waited) / 1000)) }
+            }
+        } else if let rate {
             let since = Double(now.nanoseconds - outcome.start.nanoseconds) / 1e3
             for event in outcome.rows..<outcome.rows + batch.eventCount {
                 let due = Double(event) / rate * 1e6
@@ -143,7 +191,7 @@ final class Feeder {
         }
         durable += batch.eventCount
         outcome.rows += batch.eventCount
-        guard durable == end else { return }
+        guard durable == end, !isBeside else { return }
         outcome.end = now
         outcome.cpu = Self.threadTime() - cpuBefore
         outcome.allocations = callocations_count() - allocationsBefore

@@ -8,7 +8,7 @@ import Synchronization
 /// The daemon's way into a database: so many loops, each with its connection.
 final class OurWriter {
     /// The longest that any piece of work may take, in seconds.
-    private static let patience = 120.0
+    private static let patience = 600.0
 
     private let loops: Int
     private let orders: [Mailbox<Work>]
@@ -26,7 +26,14 @@ final class OurWriter {
     }
 
     /// Connects; the tables are made or brought up to date by it.
-    init(_ location: StoreLocation, loops: Int, corpus: EventCorpus, pace: Duration) throws(BenchError) {
+    ///
+    /// - Parameters:
+    ///   - spool: The spool's file; `nil`: rows wait in memory.
+    ///   - isAway: Whether nobody answers at `location`; then it is not waited for.
+    init(
+        _ location: StoreLocation, loops: Int, corpus: EventCorpus, pace: Duration, spool: String? = nil,
+        isAway: Bool = false
+    ) throws(BenchError) {
         self.loops = loops
         orders = (0..<loops).map { _ in Mailbox(capacity: 4) }
         let outcomes = Outcomes()
@@ -34,14 +41,16 @@ final class OurWriter {
         var settings = StoreSettings()
         settings.pbxNames = ["main"]
         settings.pace = pace
+        settings.spool = spool.map { SpoolSettings(path: $0) }
         let logger = Logger(label: "store-bench") { _ in
             var handler = StreamLogHandler.standardError(label: "store-bench")
-            handler.logLevel = .warning
+            handler.logLevel = isAway ? .critical : .warning
             return handler
         }
         let metrics = Metrics()
         do {
-            let store = try Store(location: location, settings: settings, metrics: metrics, logger: logger)
+            let store = try Store(
+                location: location, settings: settings, lanes: loops, metrics: metrics, logger: logger)
             self.store = store
             for index in 0..<loops {
                 var configuration = LoopConfiguration()
@@ -50,8 +59,9 @@ final class OurWriter {
                 threads.append(
                     try LoopThread.start(configuration) { loop in
                         let feeder = Feeder(
-                            loop: loop, store: store, settings: settings, shares: loops, metrics: metrics,
-                            logger: logger, corpus: corpus, report: { outcomes.take($0) })
+                            loop: loop, store: store, settings: settings, lane: index, shares: loops,
+                            isAway: isAway, metrics: metrics, logger: logger, corpus: corpus,
+                            report: { outcomes.take($0) })
                         loop.context = feeder
                         loop.attach(orders) { feeder.take($0) }
                     })
@@ -93,10 +103,32 @@ final class OurWriter {
         }
     }
 
-    func close() throws(BenchError) {
-        _ = try run { _ in .stop }
+    /// Gives loops work whose outcome only `close` tells.
+    func start(_ work: (_ loop: Int) -> Work) {
+        for index in 0..<loops { _ = orders[index].post(work(index)) }
+    }
+
+    /// What lies in the spool.
+    var spooled: SpoolStatus { store.spoolStatus ?? SpoolStatus() }
+
+    /// Waits until the spool is empty.
+    func waitUntilDrained() throws(BenchError) {
+        let deadline = MonotonicInstant.now() + .seconds(Int64(Self.patience))
+        while spooled.events > 0 {
+            guard MonotonicInstant.now() < deadline else { throw BenchError("the spool did not empty") }
+            usleep(20_000)
+        }
+    }
+
+    /// Ends the loops.
+    ///
+    /// - Returns: What came of each one's work.
+    @discardableResult
+    func close() throws(BenchError) -> [Outcome] {
+        let outcomes = try run { _ in .stop }
         for thread in threads { thread.stop() }
         for thread in threads { thread.join() }
         store.close()
+        return outcomes
     }
 }

@@ -43,10 +43,30 @@ struct LatencyLine {
     var allocationsPerBatch: Double
 }
 
+/// The way out of a full spool.
+struct DrainLine {
+    var spooled: Int
+    var besideRate: Int
+    /// Rows a second straight into the database, in the same run.
+    var directRate = 0.0
+    /// Rows a second into the spool.
+    var fillRate = 0.0
+    /// Rows a second out of the spool.
+    var drainRate = 0.0
+    /// To open and check the spool's file and to connect.
+    var openSeconds = 0.0
+    /// Live events meanwhile, and what they waited, in milliseconds.
+    var live = 0
+    var p50 = 0.0
+    var p99 = 0.0
+    var most = 0.0
+}
+
 /// All that was measured, as Markdown and as JSON.
 struct Report {
     var commits: [(isSynchronous: Bool, series: [Series])] = []
     var latencies: [LatencyLine] = []
+    var drain: DrainLine?
     var notes: [String] = []
 
     var markdown: String {
@@ -79,6 +99,17 @@ struct Report {
                         + "\(Self.fixed(one.allocationsPerBatch, 1)) |")
             }
         }
+        if let drain {
+            lines += [
+                "",
+                "| spool | rows/s into it | rows/s out of it | straight into the database | out : straight | opened in s | live events/s beside | live p50 ms | p99 ms | most ms |",
+                "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+                "| \(Self.grouped(Double(drain.spooled))) events, 2 loops, our tables | \(Self.grouped(drain.fillRate)) | "
+                    + "\(Self.grouped(drain.drainRate)) | \(Self.grouped(drain.directRate)) | "
+                    + "\(Self.fixed(drain.drainRate / max(1, drain.directRate), 2)) | \(Self.fixed(drain.openSeconds, 1)) | "
+                    + "\(drain.besideRate) | \(Self.fixed(drain.p50, 1)) | \(Self.fixed(drain.p99, 1)) | \(Self.fixed(drain.most, 1)) |",
+            ]
+        }
         return (lines + (notes.isEmpty ? [] : [""]) + notes).joined(separator: "\n")
     }
 
@@ -104,9 +135,19 @@ struct Report {
             "allocations_per_batch":\(Self.fixed(one.allocationsPerBatch, 2))}
             """
         }
+        let spool = drain.map { one in
+            """
+            {"spooled":\(one.spooled),"direct_rows_per_second":\(Self.fixed(one.directRate, 1)),\
+            "fill_rows_per_second":\(Self.fixed(one.fillRate, 1)),"drain_rows_per_second":\(Self.fixed(one.drainRate, 1)),\
+            "open_seconds":\(Self.fixed(one.openSeconds, 2)),"beside_per_second":\(one.besideRate),\
+            "live_p50_ms":\(Self.fixed(one.p50, 2)),"live_p99_ms":\(Self.fixed(one.p99, 2)),\
+            "live_max_ms":\(Self.fixed(one.most, 2))}
+            """
+        }
         return """
             {"throughput":[\(throughput.joined(separator: ",\n"))],
-            "latency":[\(latency.joined(separator: ",\n"))]}
+            "latency":[\(latency.joined(separator: ",\n"))],
+            "drain":\(spool ?? "null")}
 
             """
     }

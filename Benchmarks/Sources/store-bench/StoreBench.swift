@@ -7,7 +7,7 @@ import Reactor
 @main
 struct StoreBench {
     static let usage = """
-        usage: store-bench [--rounds N] [--rows N] [--seconds N] [--json FILE] [--only PART]
+        usage: store-bench [--rounds N] [--rows N] [--seconds N] [--spooled N] [--json FILE] [--only PART]
 
         Starts a private PostgreSQL and, in one run and by turns, writes the same rows (events of simulated calls, 700 to 800
         bytes of jsonb) by binary COPY, by the daemon's writer and by one INSERT an event; then measures the time from
@@ -17,7 +17,8 @@ struct StoreBench {
           --rows N       rows of a round (20000)
           --seconds N    length of the paced measurements (10)
           --json FILE    the same as JSON
-          --only PART    rates or latency
+          --spooled N    rows that lie in the spool when its drain is measured (1000000)
+          --only PART    rates, latency or drain
           --pace MS      StoreSettings.pace in milliseconds, to find out what it does
         """
 
@@ -29,6 +30,7 @@ struct StoreBench {
     private var rounds = 5
     private var rows = 20_000
     private var seconds = 10
+    private var spooled = 1_000_000
     private var pace = StoreSettings().pace
     private var json: String?
     private var only: String?
@@ -57,6 +59,7 @@ struct StoreBench {
             switch option {
             case "--rounds": rounds = try number(option, 1...1000)
             case "--rows": rows = try number(option, 1000...1_000_000)
+            case "--spooled": spooled = try number(option, 1000...10_000_000)
             case "--pace": pace = .milliseconds(try number(option, 0...1000))
             case "--seconds": seconds = try number(option, 1...3600)
             case "--json", "--only":
@@ -85,6 +88,7 @@ struct StoreBench {
                 report.latencies += try latencies(cluster, corpus, isSynchronous)
             }
         }
+        if only == nil || only == "drain" { report.drain = try drain(cluster, corpus) }
         report.notes.append(
             "\(rounds) rounds of \(rows) rows, by turns, into emptied tables; payloads of \(corpus.meanPayload) bytes on average; "
                 + "\(try administrator.text("SHOW server_version").prefix(5)) on the same machine.")
@@ -214,6 +218,56 @@ struct StoreBench {
                         / Double(max(1, batches))))
         }
         return lines
+    }
+}
+
+// MARK: Out of the spool
+
+extension StoreBench {
+    /// Events a second that arrive while the spool is drained.
+    private static let besideRate = 2000
+
+    /// Fills a spool while there is no database, then measures its way into the database beside live events.
+    private func drain(_ cluster: borrowing Cluster, _ corpus: EventCorpus) throws(BenchError) -> DrainLine {
+        let url = cluster.url("own")
+        let database = try PlainClient(url)
+        let path = "\(cluster.folder)/bench.spool"
+        let location = try Self.location(url)
+        var line = DrainLine(spooled: spooled, besideRate: Self.besideRate)
+
+        Progress.note("\(spooled / 5) events straight into the database")
+        let direct = try OurWriter(location, loops: Self.loops, corpus: corpus, pace: pace)
+        try database.empty()
+        line.directRate = OurWriter.rate(try direct.blast(rows: spooled / 5))
+        try direct.close()
+        try database.empty()
+
+        Progress.note("\(spooled) events into the spool")
+        let away = try OurWriter(
+            Self.location("postgres://postgres@127.0.0.1:1/none"), loops: Self.loops, corpus: corpus,
+            pace: pace, spool: path, isAway: true)
+        let part = spooled / Self.loops
+        line.fillRate = OurWriter.rate(try away.run { .fill(rows: $0 * part..<($0 + 1) * part) })
+        try away.close()
+
+        Progress.note("out of the spool, \(Self.besideRate) events/s beside it")
+        let start = MonotonicInstant.now()
+        let writer = try OurWriter(location, loops: Self.loops, corpus: corpus, pace: pace, spool: path)
+        let connected = MonotonicInstant.now()
+        writer.start { _ in .beside(rate: Double(Self.besideRate) / Double(Self.loops)) }
+        try writer.waitUntilDrained()
+        let end = MonotonicInstant.now()
+        let outcomes = try writer.close()
+        line.openSeconds = Double(connected.nanoseconds - start.nanoseconds) / 1e9
+        line.drainRate = Double(part * Self.loops) / (Double(end.nanoseconds - connected.nanoseconds) / 1e9)
+        var latency = outcomes[0].latency
+        for other in outcomes.dropFirst() { latency.add(other.latency) }
+        line.p50 = Double(latency.valueAtPercentile(50)) / 1000
+        line.p99 = Double(latency.valueAtPercentile(99)) / 1000
+        line.most = Double(latency.maxRecorded) / 1000
+        line.live = outcomes.reduce(0) { $0 + $1.rows }
+        try database.expect(line.live + outcomes.reduce(0) { $0 + $1.drained })
+        return line
     }
 }
 

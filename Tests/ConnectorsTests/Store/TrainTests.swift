@@ -100,6 +100,24 @@ struct TrainOrderTests {
         #expect(left == Array(1...11))
     }
 
+    @Test("trains are short where the database is slow, and grow again")
+    func length() throws {
+        var onTheWay = BatchesOnTheWay()
+        var lengths: [Int] = []
+        for time in [200, 200, 200, 100, 50, 50, 50, 50, 50, 50, 50] {
+            for batch in batches(BatchesOnTheWay.maximumTrain) { onTheWay.board(batch) }
+            let train = try #require(depart(&onTheWay))
+            #expect(train.isTrain)
+            lengths.append(train.numbers.count)
+            onTheWay.trainTook(.milliseconds(time))
+            while onTheWay.count > 0 {
+                _ = onTheWay.answered()
+                while depart(&onTheWay) != nil {}
+            }
+        }
+        #expect(lengths == [16, 8, 4, 4, 4, 6, 8, 10, 12, 14, 16])
+    }
+
     @Test("a batch that must not be copied is no part of a train, and keeps its place")
     func unfit() throws {
         var onTheWay = BatchesOnTheWay()

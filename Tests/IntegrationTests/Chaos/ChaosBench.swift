@@ -8,7 +8,8 @@ import Testing
 /// database is compared with it as multisets of JSON values.
 final class ChaosBench {
     let seed: UInt64
-    let cluster: PostgresCluster
+    /// The server that has the rows in the end; another one after a failover.
+    var cluster: PostgresCluster
     let database: String
     let proxy: FaultyProxy
     private let calls: Int
@@ -20,11 +21,15 @@ final class ChaosBench {
     private(set) var daemon: DaemonProcess
     private(set) var port = 0
     private var poisoned = 0
+    /// What killed daemons had printed.
+    private var printedBefore = ""
 
     /// Starts everything; calls begin once the daemon reads them.
+    ///
+    /// - Parameter standby: A server that streams from the cluster; then the daemon is told of both, without the proxy.
     init(
-        _ cluster: PostgresCluster, seed: UInt64, calls: Int, callsPerSecond: Int = 40,
-        settings: [String: String] = [:]
+        _ cluster: PostgresCluster, standby: PostgresCluster? = nil, seed: UInt64, calls: Int,
+        callsPerSecond: Int = 40, settings: [String: String] = [:]
     ) async throws {
         self.seed = seed
         self.cluster = cluster
@@ -40,10 +45,15 @@ final class ChaosBench {
             "\(seed)", "--ring", "0.1-0.4", "--talk", "0.2-1.5", "--wait-for-reader", "--sent-log", sentLog,
         ])
         pbxPort = try await simulator.port(inLineWith: "simulated PBX")
+        var location = url.replacing(":\(cluster.port)/", with: ":\(proxy.port)/")
+        if let standby {
+            location = url.replacing(":\(cluster.port)/", with: ":\(cluster.port),127.0.0.1:\(standby.port)/")
+                .replacing("ecto:", with: "postgres:")
+        }
         self.settings = [
             "PORT": "0", "ARI_URL": "ws://127.0.0.1:\(pbxPort)/ari/events", "ARI_USER": "callflow",
             "ARI_PASSWORD": "secret",
-            "DATABASE_URL": url.replacing(":\(cluster.port)/", with: ":\(proxy.port)/"),
+            "DATABASE_URL": location,
         ].merging(settings) { $1 }
         daemon = try DaemonProcess(["serve"], self.settings)
         port = try await daemon.port(inLineWith: "API and live page")
@@ -62,7 +72,15 @@ final class ChaosBench {
         return durable
     }
 
-    private func restart() async throws {
+    /// Kills the daemon as it is.
+    func kill() async throws {
+        daemon.send(SIGKILL)
+        #expect(await daemon.ended(within: 20) != nil)
+    }
+
+    /// Starts the daemon again, in its folder.
+    func restart() async throws {
+        printedBefore += daemon.printed
         daemon = try DaemonProcess(["serve"], settings, folder: daemon.folder)
         port = try await daemon.port(inLineWith: "API and live page")
     }
@@ -81,6 +99,53 @@ final class ChaosBench {
             if try await isPlayed() { return }
             guard Date() < deadline else {
                 Issue.record("no row became durable again, seed \(seed):\n\(daemon.printed.suffix(4000))")
+                return
+            }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
+
+    /// Whether the daemon, or one before it, has printed this.
+    func said(_ text: String) -> Bool { printedBefore.contains(text) || daemon.printed.contains(text) }
+
+    /// Waits until so many event rows lie in the spool.
+    ///
+    /// - Returns: How many there are.
+    @discardableResult
+    func spooled(atLeast least: Int, within seconds: Double = 60) async throws -> Int {
+        let deadline = Date().addingTimeInterval(seconds)
+        while true {
+            let events = try await metric("spool_events")
+            if events >= least { return events }
+            // Without new calls there is nothing to be spooled.
+            if try await isPlayed() { return events }
+            guard Date() < deadline else {
+                Issue.record("rows did not come to the spool, seed \(seed):\n\(daemon.printed.suffix(4000))")
+                return events
+            }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
+
+    /// Waits until a counter has reached so much.
+    func counted(_ name: String, atLeast least: Int, within seconds: Double = 90) async throws {
+        let deadline = Date().addingTimeInterval(seconds)
+        while try await metric(name) < least {
+            if try await isPlayed() { return }
+            guard Date() < deadline else {
+                Issue.record("\(name) stays low, seed \(seed):\n\(daemon.printed.suffix(4000))")
+                return
+            }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+    }
+
+    /// Waits until nothing lies in the spool.
+    func drained(within seconds: Double = 120) async throws {
+        let deadline = Date().addingTimeInterval(seconds)
+        while try await metric("spool_batches") > 0 {
+            guard Date() < deadline else {
+                Issue.record("the spool did not empty, seed \(seed):\n\(daemon.printed.suffix(4000))")
                 return
             }
             try await Task.sleep(for: .milliseconds(50))
@@ -171,6 +236,14 @@ final class ChaosBench {
     /// Events sent to readers.
     func sentCount() throws -> Int {
         Int(try cluster.execute("SELECT count(*) FROM chaos_sent", database: database)) ?? 0
+    }
+
+    /// Events stored, and those whose payload was left out.
+    func storedEvents() throws -> (all: Int, withoutPayload: Int) {
+        let answer = try cluster.execute(
+            "SELECT count(*), count(*) FILTER (WHERE payload IS NULL) FROM call_events", database: database
+        ).split(separator: "|").compactMap { Int($0) }
+        return try #require(answer.count == 2 ? (answer[0], answer[1]) : nil)
     }
 
     /// How many events of each side have no partner on the other.

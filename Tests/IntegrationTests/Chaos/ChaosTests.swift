@@ -1,51 +1,6 @@
 import Foundation
 import Testing
 
-/// Chance of a chaos run; the same seed, the same faults in the same order.
-private struct SeededDice: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    /// SplitMix64.
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var word = state
-        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
-        return word ^ (word >> 31)
-    }
-}
-
-/// How long and with which seeds: one short round of each test, or rounds until the time is over.
-///
-/// `CHAOS_MINUTES` (of `make chaos MINUTES=10`) is shared among the tests; `CHAOS_SEED` repeats a round.
-private struct ChaosPlan {
-    static let tests = 2.0
-    private static let environment = ProcessInfo.processInfo.environment
-    private static let minutes = Double(environment["CHAOS_MINUTES"] ?? "") ?? 0
-
-    private let end = Date().addingTimeInterval(minutes * 60 / tests)
-    private var round = 0
-
-    /// The next round's seed, printed; `nil` when the time is over.
-    mutating func nextSeed(_ test: String) -> UInt64? {
-        guard round == 0 || Date() < end else { return nil }
-        round += 1
-        let seed =
-            Self.environment["CHAOS_SEED"].flatMap { UInt64($0) } ?? UInt64.random(in: 1...UInt64(UInt32.max))
-        print("chaos: \(test), round \(round), seed \(seed)")
-        return seed
-    }
-
-    /// Calls of a round; long runs have longer ones.
-    var calls: Int { Self.minutes > 0 ? 1200 : 200 }
-    /// Faults of a round.
-    var faults: Int { Self.minutes > 0 ? 20 : 8 }
-    /// Kills of a round.
-    var kills: Int { Self.minutes > 0 ? 8 : 3 }
-}
-
 /// What happens to the way between daemon and database.
 private enum DatabaseFault: CaseIterable {
     /// Every session is ended, several times in a row.
@@ -61,13 +16,15 @@ private enum DatabaseFault: CaseIterable {
     case delayed
     /// A row comes along that the database refuses.
     case poisoned
+    /// It stays away until rows lie in the spool.
+    case away
 }
 
 @Suite(
     "Chaos: whatever dies, what was taken in is stored once", .serialized,
     .enabled(if: PostgresCluster.isInstalled))
 struct ChaosTests {
-    private static let cluster = Result { try PostgresCluster() }
+    static let cluster = Result { try PostgresCluster() }
 
     @Test("The database dies, hangs and loses connections: every event once, every call as it was")
     func databaseFaults() async throws {
@@ -98,6 +55,7 @@ struct ChaosTests {
             #expect(deadLetters == poisonedCalls, "seed \(seed), \(faults)")
             let wrong = try await bench.wrongCalls(mayMiss: false)
             #expect(wrong.count == 0, "seed \(seed), \(faults): \(wrong.prefix(5))")
+            #expect(bench.said("rows go to the spool"), "seed \(seed): the spool was not used")
             await bench.end()
         }
     }
@@ -127,6 +85,10 @@ struct ChaosTests {
             try await Task.sleep(for: .seconds(1))
             bench.proxy.delay(milliseconds: 0)
         case .poisoned: try await bench.poison()
+        case .away:
+            try bench.cluster.stop()
+            try await bench.spooled(atLeast: 20)
+            try bench.cluster.start()
         }
     }
 

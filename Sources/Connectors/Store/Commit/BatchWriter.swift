@@ -51,7 +51,7 @@ package protocol BatchWriter: AnyObject {
 /// some of batches that are still there, and the next run may have to ask again.
 struct CommitSlots {
     /// More than batches may be on the way and waiting for their removal from the spool.
-    static let count: Int32 = 32
+    static let count: Int32 = 48
 
     private var free: [Int32]
 

@@ -15,7 +15,9 @@ struct BatchesOnTheWay {
     /// Batches of a train, at least; fewer go faster one behind the other.
     static let minimumTrain = 4
     /// Batches of a train, at most; with as many waiting behind it they need no more than `CommitSlots.count`.
-    static let maximumTrain = 10
+    static let maximumTrain = 16
+    /// How long a train may take: what comes behind it, live rows beside a drain among it, waits as long.
+    static let trainGoal: Duration = .milliseconds(150)
     /// Batches that go one by one after a train came to nothing: those of two trains, and time for the cause to pass.
     static let singlesAfterFailure = 64
 
@@ -62,6 +64,8 @@ struct BatchesOnTheWay {
     /// Not sent, to leave together or, when they stay few, one by one.
     private var waiting: [WriteBatch] = []
     private var singlesLeft = 0
+    /// Batches of the next train, at most: fewer where the database is slow.
+    private var trainLength = Self.maximumTrain
 
     /// Batches not completed.
     var count: Int {
@@ -101,7 +105,7 @@ struct BatchesOnTheWay {
     mutating func departure(places: Int, maySend: (WriteBatch) -> Bool) -> Departure? {
         guard !isCareful, !isTrain, let first = waiting.first else { return nil }
         if singlesLeft == 0 {
-            let length = waiting.prefix(Self.maximumTrain).prefix(while: maySend).count
+            let length = waiting.prefix(trainLength).prefix(while: maySend).count
             if length >= Self.minimumTrain {
                 // It needs the connection for itself.
                 guard sent.isEmpty else { return nil }
@@ -119,6 +123,15 @@ struct BatchesOnTheWay {
     mutating func sendTrain(_ batches: [WriteBatch]) {
         for batch in batches { batch.refused = [] }
         sent.append(Segment(batches: batches, kind: .train, error: nil))
+    }
+
+    /// Notes how long a train took; the next one is shorter or longer for it.
+    mutating func trainTook(_ time: Duration) {
+        if time > Self.trainGoal {
+            trainLength = max(Self.minimumTrain, trainLength / 2)
+        } else if time < Self.trainGoal / 2 {
+            trainLength = min(Self.maximumTrain, trainLength + 2)
+        }
     }
 
     /// Notes that the end of a train's failed transaction was sent.

@@ -69,10 +69,28 @@ extension GroupCommit {
     func releaseSettled() {
         // Batches may be settled out of their order (one was written with care, the next went through), but what
         // they carry is released in it, so the CRM never hears of a call whose row is still on the way.
-        while let first = unreleased.first, first.isSettled {
-            unreleased.removeFirst()
-            onDurable?(first)
-            retire(first)
+        while let index = nextToRelease {
+            let batch = unreleased.remove(at: index)
+            onDurable?(batch)
+            retire(batch)
         }
+    }
+
+    /// The first settled batch that nothing older holds up.
+    ///
+    /// Live batches pass drained ones that are still on their way: none of their calls has rows in those
+    /// (`SpooledCalls`). They do not pass drained ones that are settled and wait for others, since from then on rows of those
+    /// calls are live again.
+    private var nextToRelease: Int? {
+        var isDrainHeldUp = false
+        for (index, batch) in unreleased.enumerated() {
+            switch (batch.isSettled, batch.isDrained) {
+            case (true, false): return index
+            case (true, true): return isDrainHeldUp ? nil : index
+            case (false, true): isDrainHeldUp = true
+            case (false, false): return nil
+            }
+        }
+        return nil
     }
 }

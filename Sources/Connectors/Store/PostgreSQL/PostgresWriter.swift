@@ -46,6 +46,7 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     private var onTheWay = BatchesOnTheWay()
     /// A train whose events are being copied; then libpq is not in pipeline mode.
     private var train: PostgresTrain?
+    private var trainLeft: MonotonicInstant
     /// Cleared for good when the server turns COPY away (row-level security, a table that takes none).
     private var mayCopy = true
     private var recovery: FailoverRecovery
@@ -83,6 +84,7 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
         recovery = FailoverRecovery(settings: settings, hasSeveralHosts: location.hasSeveralHosts)
         lastProgress = loop.now
         connectedAt = loop.now
+        trainLeft = loop.now
     }
 
     package var inFlightCount: Int { onTheWay.count }
@@ -133,6 +135,7 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
                     batches, over: connection.handle, eventsInSeconds: connection.eventsInSeconds)
                 onTheWay.sendTrain(batches)
                 self.train = train
+                trainLeft = .now()
                 statementCount += 2
                 sent(train.open(), connection)
             }
@@ -558,7 +561,9 @@ extension PostgresWriter {
             finish(batch, result)
         case .together(let batches, let result):
             switch result {
-            case .success: noteCommit()
+            case .success:
+                noteCommit()
+                onTheWay.trainTook(.now() - trainLeft)
             case .failure(.unavailable(let reason)): needsNewConnection = .unavailable(reason)
             case .failure: sendRollBack()
             }
