@@ -118,6 +118,34 @@ extension ReactorSuites {
             if let victim { bench.loop.cancel(victim) }
         }
 
+        @Test(
+            "work that is always behind fires once a tick, and keeps neither timers nor input waiting",
+            arguments: Drivers.present)
+        func alwaysBehind(_ mode: IOMode) throws {
+            let bench = try Bench(mode)
+            let (server, client) = try bench.pair()
+            var turns: [UInt64] = []
+            func again(_ kind: Bool) {
+                let body = {
+                    turns.append(bench.loop.counters.ticks)
+                    if turns.count < 2000 { again(!kind) }
+                }
+                if kind {
+                    bench.loop.schedule(after: .zero, body)
+                } else {
+                    bench.loop.schedule(at: MonotonicInstant(nanoseconds: 1), body)
+                }
+            }
+            again(true)
+            var others = 0
+            for _ in 0..<10 { bench.loop.schedule(after: .milliseconds(1)) { others += 1 } }
+            client.connection?.send([1, 2, 3])
+            bench.run { server.bytes.count == 3 && others == 10 }
+            #expect(turns.count < 2000)
+            bench.run { turns.count == 2000 }
+            #expect(Set(turns).count == 2000)
+        }
+
         @Test("a period kept by absolute deadlines does not drift")
         func period() throws {
             let bench = try Bench(.epoll)

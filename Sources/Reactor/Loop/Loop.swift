@@ -53,6 +53,7 @@ public final class Loop {
     private(set) var isStopping = false
     private(set) var isDown = false
     private var isInTick = false
+    private var isFiringTimers = false
 
     /// A `closed` that has to be delivered once no handler is on the stack.
     struct PendingClose {
@@ -158,14 +159,16 @@ public final class Loop {
     public func schedule(after delay: Duration, _ body: @escaping () -> Void) -> TimerID {
         // Between ticks of a loop that is not running yet, the cached time may be old.
         let start = isInTick ? now : MonotonicInstant.now()
-        return timers.schedule(at: start + delay, body)
+        return schedule(at: start + delay, body)
     }
 
-    /// Runs `body` once at `deadline` or later: for periodic work without drift, add the period to the last
-    /// deadline.
+    /// Runs `body` once at `deadline` or later, not before the next tick: for periodic work without drift, add
+    /// the period to the last deadline.
     @discardableResult
     public func schedule(at deadline: MonotonicInstant, _ body: @escaping () -> Void) -> TimerID {
-        timers.schedule(at: deadline, body)
+        // Behind all that is due already: work that is always behind, and schedules itself for a time that has
+        // passed, keeps no other timer from its turn.
+        timers.schedule(at: isFiringTimers ? max(deadline, now) : deadline, body)
     }
 
     /// Takes the timer out; one that fired or was cancelled before is passed over.
@@ -174,8 +177,12 @@ public final class Loop {
     }
 
     private func fireTimers() {
+        isFiringTimers = true
+        defer { isFiringTimers = false }
+        // What is scheduled from here on waits for the next tick: input and output have their turn between.
+        let mark = timers.mark
         for _ in 0..<Loop.maximumTimersPerTick {
-            guard let body = timers.popDue(at: now) else { return }
+            guard let body = timers.popDue(at: now, before: mark) else { return }
             body()
         }
     }

@@ -26,6 +26,9 @@ struct TimerHeap {
     /// How many timers are scheduled.
     var count: Int { heap.count }
 
+    /// Timers scheduled from now on have this number or a higher one.
+    var mark: UInt64 { nextSequence }
+
     /// When the first timer is due.
     var nextDeadline: MonotonicInstant? { heap.first.map { entries[Int($0)].deadline } }
 
@@ -61,12 +64,12 @@ struct TimerHeap {
         return true
     }
 
-    /// Takes out the first timer if it is due at `now`.
+    /// Takes out the first timer if it is due at `now` and was scheduled before `mark`.
     ///
     /// The caller runs the body: it may schedule and cancel.
-    mutating func popDue(at now: MonotonicInstant) -> (() -> Void)? {
+    mutating func popDue(at now: MonotonicInstant, before mark: UInt64 = .max) -> (() -> Void)? {
         guard let first = heap.first else { return nil }
-        guard entries[Int(first)].deadline <= now else { return nil }
+        guard entries[Int(first)].deadline <= now, entries[Int(first)].sequence < mark else { return nil }
         remove(at: 0)
         return release(Int(first))
     }
