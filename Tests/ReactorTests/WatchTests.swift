@@ -2,6 +2,7 @@ import Glibc
 import Reactor
 import Testing
 
+/// Tells what it hears to a closure, which is to hold neither the watcher nor its bench.
 private final class Watcher: DescriptorHandler {
     var calls: [(readable: Bool, writable: Bool)] = []
     var onReady: (Bool, Bool) -> Void = { _, _ in }
@@ -70,7 +71,7 @@ extension ReactorSuites {
             let pipe = Pipe()
             let watcher = Watcher()
             let watch = bench.loop.watch(pipe.writeEnd, readable: false, writable: true, handler: watcher)
-            watcher.onReady = { _, _ in
+            watcher.onReady = { [unowned bench, unowned watcher] _, _ in
                 if watcher.calls.count == 3 { bench.loop.update(watch, readable: false, writable: false) }
             }
             bench.run { watcher.calls.count == 3 }
@@ -97,7 +98,7 @@ extension ReactorSuites {
             bench.loop.runOnce(maximumWait: .milliseconds(20))
             #expect(bench.loop.counters.ticks - before == 2)
             #expect(watcher.calls.isEmpty)
-            watcher.onReady = { _, _ in bench.loop.unwatch(watch) }
+            watcher.onReady = { [unowned bench] _, _ in bench.loop.unwatch(watch) }
             bench.loop.update(watch, readable: true, writable: false)
             bench.run { watcher.calls.count == 1 }
             #expect(pipe.read(1) == 0)
@@ -113,7 +114,7 @@ extension ReactorSuites {
                 ids.append(
                     bench.loop.watch(
                         pipes[index].readEnd, readable: true, writable: false, handler: watchers[index]))
-                watchers[index].onReady = { _, _ in for id in ids { bench.loop.unwatch(id) } }
+                watchers[index].onReady = { [unowned bench] _, _ in for id in ids { bench.loop.unwatch(id) } }
             }
             bench.settle(.milliseconds(2))
             for pipe in pipes { pipe.write(1) }

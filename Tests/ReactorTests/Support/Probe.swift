@@ -53,5 +53,11 @@ final class Probe: ConnectionHandler {
         // A probe that kept its handle would keep the loop.
         self.connection = nil
         onClosed(connection, reason)
+        // What the test hung on it may hold the probe, or others that hold it.
+        onOpened = { _ in }
+        onReceived = nil
+        onDrained = { _ in }
+        onInputClosed = nil
+        onClosed = { _, _ in }
     }
 }
