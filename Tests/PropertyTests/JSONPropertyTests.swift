@@ -19,6 +19,18 @@ func treeError(_ text: [UInt8]) -> JSONError? {
 
 func tree(_ text: [UInt8]) throws -> JSONValue { try JSONValue.parse(text.span.bytes) }
 
+/// A scanner of each form of the wide steps that this machine can do; tests take them by turns.
+struct ScannerForms {
+    let scanners: [JSONFieldScanner]
+
+    init(_ paths: [[String]]) {
+        let plan = JSONFieldPlan(paths)
+        scanners = (0..<JSONFieldScanner.forms).map { JSONFieldScanner(plan, form: Int32($0)) }
+    }
+
+    subscript(turn: Int) -> JSONFieldScanner { scanners[turn % scanners.count] }
+}
+
 @Suite("JSON properties")
 struct JSONPropertyTests {
     static let paths: [[String]] =
@@ -43,8 +55,9 @@ struct JSONPropertyTests {
     func inverse() throws {
         let seed = SeededRandom.runSeed
         var generator = JSONGenerator(random: SeededRandom(seed: seed))
-        let scanner = JSONFieldScanner(JSONFieldPlan(Self.paths))
+        let scanners = ScannerForms(Self.paths)
         for turn in 0..<3000 {
+            let scanner = scanners[turn]
             let value = generator.value(depth: 5)
             let text = generator.text(value)
             #expect(try tree(text) == value, "SEED=\(seed) turn \(turn)")
@@ -74,9 +87,10 @@ struct JSONPropertyTests {
     func agreement() {
         let seed = SeededRandom.runSeed
         var generator = JSONGenerator(random: SeededRandom(seed: seed))
-        let scanner = JSONFieldScanner(JSONFieldPlan(Self.paths))
+        let scanners = ScannerForms(Self.paths)
         var rejected = 0
         for turn in 0..<20000 {
+            let scanner = scanners[turn]
             let text = generator.damaged(generator.text(generator.value(depth: 4)))
             let found = treeError(text)
             if found?.kind == .numberOutOfRange { continue }
@@ -102,9 +116,10 @@ struct JSONPropertyTests {
     func foundation() {
         let seed = SeededRandom.runSeed
         var generator = JSONGenerator(random: SeededRandom(seed: seed))
-        let scanner = JSONFieldScanner(JSONFieldPlan(Self.paths))
+        let scanners = ScannerForms(Self.paths)
         var compared = 0
         for turn in 0..<6000 {
+            let scanner = scanners[turn]
             var text = generator.text(generator.value(depth: 4))
             if turn % 4 != 0 { text = generator.damaged(text) }
             if text.prefix(4).contains(0) || text.starts(with: [0xEF, 0xBB, 0xBF])
@@ -137,7 +152,8 @@ struct JSONPropertyTests {
     func guardPages() throws {
         let seed = SeededRandom.runSeed
         var generator = JSONGenerator(random: SeededRandom(seed: seed))
-        let scanner = JSONFieldScanner(JSONFieldPlan(Self.paths))
+        let scanners = ScannerForms(Self.paths)
+        var scanner = scanners[0]
         let page = try #require(GuardPage(capacity: 1 << 16))
         func scanInPlace(_ buffer: UnsafeRawBufferPointer) -> JSONError? {
             do throws(JSONError) {
@@ -146,6 +162,7 @@ struct JSONPropertyTests {
             } catch { return error }
         }
         for turn in 0..<400 {
+            scanner = scanners[turn]
             let text = generator.text(generator.value(depth: 4))
             guard text.count <= page.capacity else { continue }
             #expect(page.atEnd(text, scanInPlace) == nil, "SEED=\(seed) turn \(turn)")
@@ -170,8 +187,9 @@ struct JSONPropertyTests {
     func staleBytes(filler: UInt8) {
         let seed = SeededRandom.runSeed
         var generator = JSONGenerator(random: SeededRandom(seed: seed))
-        let scanner = JSONFieldScanner(JSONFieldPlan(Self.paths))
+        let scanners = ScannerForms(Self.paths)
         for turn in 0..<200 {
+            let scanner = scanners[turn]
             let text = generator.text(generator.value(depth: 4))
             let buffer = text + [UInt8](repeating: filler, count: 64)
             for count in stride(from: 0, through: text.count, by: 7) {

@@ -1,10 +1,11 @@
 // Wide-instruction byte scanning, inlined into the Swift module that imports it.
 //
-// Everything is `static inline` on purpose: the same code behind a call costs about a fifth of the JSON
-// scanner's speed. x86-64 uses SSE2, which every x86-64 has, so there is no run-time dispatch; arm64 uses
-// NEON; anything else two 64-bit words. All three give the same masks (bit k = byte k), and the word form
-// is always compiled, so that tests compare it with the wide one on any machine. -DCSCAN_PORTABLE takes the
-// word form everywhere: `make test PORTABLE=1` runs all tests on it.
+// What is needed per token is `static inline` on purpose: the same code behind a call costs about a fifth of
+// the JSON scanner's speed. x86-64 uses SSE2, which every x86-64 has; arm64 uses NEON; anything else two
+// 64-bit words. All three give the same masks (bit k = byte k), and the word form is always compiled, so that
+// tests compare it with the wide one on any machine. -DCSCAN_PORTABLE takes the word form everywhere:
+// `make test PORTABLE=1` runs all tests on it. Only `cscan_index` and `cscan_follow`, which take
+// a whole text at a time, are chosen at run time by what the processor can do.
 //
 // Nothing here reads outside the bytes named in its contract.
 #ifndef CSCAN_H
@@ -167,6 +168,24 @@ CSCAN_INLINE void cscan_xor_key(void *destination, const void *source, size_t co
     for (; i < count; i++) d[i] = s[i] ^ (uint8_t)(key >> (8 * (i & 3)));
 }
 
+// ---- Index of stops --------------------------------------------------------------------------------
+
+// The forms of `cscan_index` and `cscan_follow`, each wider than the one before.
+enum { CSCAN_WORDS = 0, CSCAN_BASELINE = 1, CSCAN_AVX2 = 2, CSCAN_AVX512 = 3 };
+
+// The widest form that this machine can do.
+int cscan_widest(void);
+
+// Marks where plain runs of JSON strings end, a bit for each byte of `text` from `from` (a multiple of 64, below
+// `count`) on: bit k of word w is the byte at from + 64 w + k. Set are '"', '\\', bytes below 0x20, all that
+// is at or behind `count`, and of non-ASCII bytes those in a block of 64 that holds anything but whole
+// characters of two bytes: so a run without a set bit is valid UTF-8, if the byte before it ends a character.
+//
+// Writes as many words as the rest of the text takes, `most` at most, and one behind them that is all ones, so
+// `words` has room for most + 1. Returns how many, without that one. Reads `count` bytes of `text` at most.
+// Every form gives the same bits.
+size_t cscan_index(const uint8_t *text, size_t count, size_t from, uint64_t *words, size_t most, int form);
+
 // ---- Key prediction --------------------------------------------------------------------------------
 
 // One key that the JSON scanner knows in one object context, 64 bytes: a cache line. A context's head is a
@@ -182,9 +201,10 @@ typedef struct {
     uint16_t sibling;     // the next key of the same context; 0: the last
     uint16_t next[4];     // slots of keys that came after this one, the latest learned first; 0: none
     uint16_t key_count;   // bytes of the key itself; for a head the number of keys in its chain
-    uint16_t reserved;
+    uint16_t context;     // the head of the key's context; of a head itself
+    uint16_t owner;       // of a head: the key whose value its objects are
+    uint16_t depth;       // of a head: how many objects are open within its own
     uint32_t long_key;    // where a key too long for the pattern lies among the long keys
-    uint8_t padding[4];
 } cscan_slot;
 
 _Static_assert(sizeof(cscan_slot) == 64, "a slot is a cache line");
@@ -205,5 +225,87 @@ CSCAN_INLINE int cscan_slot_match_near_end(const void *p, size_t remaining, cons
 
 // Whether `count` bytes are the same.
 CSCAN_INLINE int cscan_equal(const void *a, const void *b, size_t count) { return memcmp(a, b, count) == 0; }
+
+// ---- Stretches -------------------------------------------------------------------------------------
+
+// The longest and the shortest pattern, the most keys of the plan whose objects it opens, and how many buckets stretches
+// are found by.
+enum { CSCAN_STRETCH_BYTES = 64, CSCAN_STRETCH_LEAST = 6, CSCAN_STRETCH_OPENS = 3, CSCAN_BUCKETS = 1024 };
+
+// In `acts`: the value is not a string, or is to be read in the general way for another reason; the pattern ends
+// before it, and otherwise with the quote that opens the string.
+enum { CSCAN_TO_OTHER = 0x80 };
+
+// A piece of text that the JSON scanner walked in full once: from behind the value of one key to the value of
+// a later key, over commas, keys, brackets and values that are not noted. Where the same bytes stand behind
+// the same key again, the walk would go the same way. Two cache lines.
+typedef struct {
+    uint8_t pattern[CSCAN_STRETCH_BYTES];  // zeros behind its end
+    uint64_t need;       // a bit for each byte of the pattern
+    uint8_t length;      // bytes of the pattern
+    uint8_t acts;        // CSCAN_TO_OTHER, and how many keys are in `opened`; 0: a string comes behind it, and no more
+    uint16_t from;       // the slot of the key whose value it comes behind; 0: this is none
+    uint16_t target;     // the slot of the key whose value comes behind it
+    int16_t field;       // where that value is noted; -1: nowhere
+    uint16_t sibling;    // the next of the same bucket; 0: the last
+    uint16_t next;       // the one that came behind this one the last time: the next guess
+    uint16_t opened[CSCAN_STRETCH_OPENS];  // the keys of the plan whose objects it opens, as numbers of fields
+    uint8_t padding[38];
+} cscan_stretch;
+
+_Static_assert(sizeof(cscan_stretch) == 128, "a stretch is two cache lines");
+
+CSCAN_INLINE void cscan_stretch_add_opened(cscan_stretch *stretch, uint16_t field) {
+    stretch->opened[stretch->acts++] = field;
+}
+
+// The bucket of a stretch that comes behind `slot` and has this text, CSCAN_STRETCH_LEAST bytes of it: behind a comma and a
+// quote they tell keys apart.
+CSCAN_INLINE size_t cscan_bucket(uint16_t slot, const void *text) {
+    uint32_t four;
+    memcpy(&four, (const uint8_t *)text + 2, 4);
+    return ((four ^ (uint32_t)slot << 16) * 0x9E3779B1u) >> 22;
+}
+
+_Static_assert(CSCAN_BUCKETS == 1 << (32 - 22), "a bucket is a multiplication's top bits");
+
+// What is noted of one key of the plan: JSONField in C.
+typedef struct {
+    uint32_t offset;
+    uint32_t count;
+    uint8_t kind;
+    uint8_t has_escapes;
+    uint32_t generation;  // the scan that noted it
+} cscan_field;
+
+_Static_assert(sizeof(cscan_field) == 16, "written as two words");
+
+enum { CSCAN_KIND_STRING = 1 };
+
+// Where a scan is, for `cscan_follow`; all memory is the caller's.
+typedef struct {
+    const uint8_t *text;
+    size_t count;                    // bytes of the text
+    size_t i;                        // behind the value of `slot`; see cscan_follow
+    size_t indexed_from;             // what of the text is indexed; both 0: nothing yet
+    size_t indexed_end;
+    uint64_t *index;                 // see cscan_index; room for index_words + 1
+    size_t index_words;
+    cscan_stretch *stretches;        // number 0 is none
+    const uint16_t *first;           // the first stretch of each bucket
+    cscan_field *fields;
+    uint32_t generation;             // of this scan
+    uint16_t slot;
+    int form;                        // of the index, and of the comparisons
+} cscan_follower;
+
+enum { CSCAN_UNKNOWN = 0, CSCAN_BEHIND_VALUE = 1, CSCAN_AT_VALUE = 2 };
+
+// Follows stretches, and the plain strings between them, from behind the value of `slot` as far as they lead.
+// Strings that the plan wants are noted, keys of the plan whose objects are opened are marked with the
+// generation. Returns CSCAN_UNKNOWN when no stretch fits, so that nothing has changed; CSCAN_BEHIND_VALUE when
+// `i` is behind the value of `slot`; CSCAN_AT_VALUE when it is at that value, which is no plain string, or that
+// of a key that was noted before. Reads nothing outside the text.
+int cscan_follow(cscan_follower *at);
 
 #endif

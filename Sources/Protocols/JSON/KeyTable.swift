@@ -49,7 +49,11 @@ final class KeyTable {
         scratch.reserveCapacity(longestPlannedKey * 6 + 4)
 
         for index in 0..<capacity { KeyTable.makeHead(slots + index) }
+        for index in 1..<(3 + heads) { slots[index].context = UInt16(index) }
+        slots[3].owner = UInt16(KeyTable.rootHolder)
+        slots[3].depth = 1
         slots[KeyTable.genericHead].child = UInt16(KeyTable.genericHead)
+        slots[KeyTable.rootHolder].context = UInt16(KeyTable.genericHead)
         slots[KeyTable.rootHolder].child = UInt16(3)
         var longOffset = 0
         var lastOfContext = (0..<heads).map { 3 + $0 }
@@ -57,7 +61,13 @@ final class KeyTable {
             let slot = 3 + heads + index
             KeyTable.makeKey(slots + slot, key.bytes)
             slots[slot].field = Int16(index)
-            if let child = key.child { slots[slot].child = UInt16(3 + child) }
+            slots[slot].context = UInt16(3 + key.context)
+            if let child = key.child {
+                slots[slot].child = UInt16(3 + child)
+                slots[3 + child].owner = UInt16(slot)
+                // Contexts are numbered outside in: this one's depth is known.
+                slots[3 + child].depth = slots[3 + key.context].depth + 1
+            }
             if key.bytes.count > KeyTable.longestPredictedKey {
                 slots[slot].long_key = UInt32(longOffset)
                 for byte in key.bytes {
@@ -114,17 +124,20 @@ final class KeyTable {
 
     // MARK: - While scanning
 
-    /// Between scans: forgets all that was learned when it has been of little use for long.
+    /// Whether what was learned has been of little use for long.
     ///
-    /// Otherwise a peer that once filled the table with names of its own would slow the scanner down for
-    /// ever.
-    @inline(__always)
-    func dropIfStale() {
-        if missesSinceFull >= JSONFieldScanner.missesUntilReset { drop() }
+    /// A peer that once filled the table with names of its own would slow the scanner down for ever.
+    var isStale: Bool {
+        @inline(__always) get { missesSinceFull >= JSONFieldScanner.missesUntilReset }
     }
 
+    /// The number of a slot.
+    @inline(__always)
+    func index(of slot: Slot) -> Int { slot - slots }
+
+    /// Between scans: forgets all that was learned.
     @inline(never)
-    private func drop() {
+    func drop() {
         slots.update(from: planned, count: plannedCount)
         for index in plannedCount..<capacity { KeyTable.makeHead(slots + index) }
         count = plannedCount
@@ -138,6 +151,9 @@ final class KeyTable {
         let head = count
         count += 1
         slot.pointee.child = UInt16(head)
+        slots[head].context = UInt16(head)
+        slots[head].owner = UInt16(truncatingIfNeeded: slot - slots)
+        slots[head].depth = slots[Int(slot.pointee.context)].depth + 1
         return slots + head
     }
 
@@ -217,6 +233,7 @@ final class KeyTable {
         let slot = slots + self.count
         slot.pointee = cscan_slot()
         slot.pointee.field = -1
+        slot.pointee.context = UInt16(truncatingIfNeeded: head - slots)
         slot.pointee.key_count = UInt16(count)
         withUnsafeMutableBytes(of: &slot.pointee.pattern) { pattern in
             pattern[0] = 0x22

@@ -28,4 +28,15 @@ enum WideSteps {
             }
         }
     }
+
+    /// The index of a text from `start` on, which is a multiple of 64, `most` words of it, by one form.
+    static func index(_ text: [UInt8], from start: Int, most: Int, form: Int) -> [UInt64] {
+        var words = [UInt64](repeating: 0x5A5A, count: most + 1)
+        let count = text.withUnsafeBufferPointer { text in
+            words.withUnsafeMutableBufferPointer { words in
+                cscan_index(text.baseAddress, text.count, start, words.baseAddress, most, Int32(form))
+            }
+        }
+        return Array(words[...count])
+    }
 }
