@@ -106,7 +106,10 @@ final class SimulatedDatabase {
     var isUp = true
 
     /// Which rows it refuses.
-    static func refuses(_ type: String) -> Bool { type.hasSuffix("!") }
+    static func refuses(_ type: String) -> Bool { type.hasSuffix("!") || refusesLate(type) }
+
+    /// Which of them it refuses only at the commit, unless told to look at once.
+    static func refusesLate(_ type: String) -> Bool { type.hasSuffix("?") }
 
     /// Commits a batch in one transaction.
     func commit(_ batch: WriteBatch, leavingOut refused: Set<Int> = []) {
@@ -159,6 +162,7 @@ final class SimulatedWriter: BatchWriter {
     private var link = Link()
     /// Rows taken by the careful write so far, uncommitted, as indexes of refused rows.
     private var carefulRefusals: Set<Int> = []
+    private var isImmediate = false
 
     private(set) var state = StoreState.connecting
     var onCompletion: ((WriteBatch, Result<Void, StoreError>) -> Void)?
@@ -316,11 +320,15 @@ final class SimulatedWriter: BatchWriter {
         travel { [self] in
             for step in steps {
                 switch step {
-                case .begin: carefulRefusals = []
+                case .begin: (carefulRefusals, isImmediate) = ([], false)
+                case .immediate: isImmediate = true
                 case .rows(let part):
                     var refused = false
                     part.events.forEach {
-                        if SimulatedDatabase.refuses(String(decoding: $0.type, as: UTF8.self)) {
+                        let type = String(decoding: $0.type, as: UTF8.self)
+                        if SimulatedDatabase.refuses(type),
+                            isImmediate || !SimulatedDatabase.refusesLate(type)
+                        {
                             refused = true
                         }
                     }
@@ -333,8 +341,15 @@ final class SimulatedWriter: BatchWriter {
                         }
                         index += 1
                     }
-                case .commit: database.commit(batch, leavingOut: carefulRefusals)
-                case .savepoint, .release, .rollBack, .note: break
+                case .commit:
+                    var hasLate = false
+                    batch.events.forEach {
+                        let type = String(decoding: $0.type, as: UTF8.self)
+                        if !isImmediate, SimulatedDatabase.refusesLate(type) { hasLate = true }
+                    }
+                    if hasLate { return .data(code: "23503", "refused at the commit") }
+                    database.commit(batch, leavingOut: carefulRefusals)
+                case .abort, .savepoint, .release, .rollBack, .note: break
                 }
             }
             return nil

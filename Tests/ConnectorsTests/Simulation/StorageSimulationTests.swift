@@ -103,7 +103,8 @@ private final class Simulation {
         guard let commit else { return }
         for _ in 0..<chance.below(7) {
             let call = "c\(chance.below(12))"
-            let type = "\(runs).\(taken.count)" + (chance.once(in: 40) ? "!" : "")
+            let type =
+                "\(runs).\(taken.count)" + (chance.once(in: 40) ? "!" : chance.once(in: 80) ? "?" : "")
             let payload = String(repeating: "p", count: 10 + chance.below(60))
             let isTaken = call.withBytes { call in
                 type.withBytes { type in

@@ -85,6 +85,46 @@ struct DeadLetterTests {
         bench.close()
     }
 
+    @Test(
+        "a row that a deferred constraint refuses at the commit is found, and no row that the constraint allows",
+        .enabled(if: PostgresCluster.isInstalled, "no PostgreSQL here"), arguments: [40, 6000])
+    func deferred(_ count: Int) throws {
+        let bench = try StoreBench(.postgres)
+        let setUp = try StoreBench(url: bench.url)
+        setUp.start()
+        setUp.close()
+        try PostgresCluster.shared().execute(
+            """
+            ALTER TABLE call_events ADD FOREIGN KEY (call_id) REFERENCES calls (call_id) DEFERRABLE INITIALLY DEFERRED;
+            CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE 'too late' USING ERRCODE = '23000'; END $$;
+            CREATE CONSTRAINT TRIGGER late AFTER INSERT ON calls DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+                WHEN (NEW.call_id = 'late') EXECUTE FUNCTION late()
+            """, database: bench.database)
+        bench.start()
+        if count > WriteBatch.maximumEvents {
+            // Most go as a train, and batches behind one that is written with care pass it.
+            bench.commit.appendCall(.test("somebody"))
+            bench.settle()
+        }
+        for number in 0..<count {
+            bench.event(number % 700 == 20 ? "nobody" : "somebody", "e", "\(number)")
+        }
+        // Behind its events in the same transaction, which a deferred constraint allows.
+        bench.commit.appendCall(.test("somebody"))
+        bench.commit.appendCall(.test("late"))
+        bench.settle()
+        let bad = (0..<count).count { $0 % 700 == 20 }
+        let letters = try deadLetters(bench)
+        #expect(letters.count { $0 == "event|nobody|e|23503" } == bad)
+        #expect(letters.contains("call|late||23000"))
+        #expect(try bench.calls().map(\.callID) == ["somebody"])
+        #expect(bench.metrics[.storeEventsWritten] == count - bad)
+        #expect(bench.metrics[.storeReconnects] == 0)
+        #expect(letters.count == bad + 1)
+        bench.close()
+    }
+
     @Test("a batch of nothing but refused rows is done, once", arguments: StoreKind.available)
     func allBad(_ kind: StoreKind) throws {
         let bench = try StoreBench(kind)

@@ -7,11 +7,18 @@
 ///     BEGIN ─▶ half ──taken──────────────────────▶ next part ─▶ … ─▶ number, COMMIT
 ///               └──refused──▶ back to the savepoint ─▶ its halves; a single row ─▶ dead letter
 ///
+/// Constraints that somebody deferred speak at the COMMIT, of no row. Then all is done once more with every constraint
+/// checked at once, events last, since they are what refers to other rows.
+///
 /// A value without I/O: it gives the statements of one segment (up to a sync point) and takes its answer.
 struct CarefulWrite {
     /// Statements of a segment.
     enum Step {
         case begin
+        /// Ends a transaction that failed, should it be open.
+        case abort
+        /// Checks deferred constraints with each statement from here on.
+        case immediate
         case savepoint
         /// Keeps what was done since the savepoint.
         case release
@@ -39,6 +46,7 @@ struct CarefulWrite {
     private var open: [Range<Int>]
     private var tried: Range<Int>?
     private var isCommitting = false
+    private var isImmediate = false
 
     init(_ batch: WriteBatch) {
         self.batch = batch
@@ -58,9 +66,9 @@ struct CarefulWrite {
             return .segment([.release] + next())
         }
         guard case .data(let code, let reason) = error, !isCommitting, let part = tried else {
-            // An error at the very end belongs to no row.
-            if case .data = error { return .failed(.unavailable(error.description)) }
-            return .failed(error)
+            guard error.isData else { return .failed(error) }
+            guard isCommitting, !isImmediate else { return .failed(.unavailable(error.description)) }
+            return .segment([.abort, .begin, .immediate] + again())
         }
         var steps: [Step] = [.rollBack, .release]
         if part.count > 1 {
@@ -72,6 +80,14 @@ struct CarefulWrite {
             steps.append(.deadLetter(row))
         }
         return .segment(steps + next())
+    }
+
+    /// From the first row again, constraints being checked at once.
+    private mutating func again() -> [Step] {
+        (isCommitting, isImmediate) = (false, true)
+        batch.refused = []
+        open = [0..<batch.eventCount, batch.eventCount..<batch.rowCount].filter { !$0.isEmpty }
+        return next()
     }
 
     private mutating func next() -> [Step] {

@@ -420,6 +420,8 @@ extension PostgresWriter {
         let isSent = steps.allSatisfy { step in
             switch step {
             case .begin: send(plain: "BEGIN", over: handle)
+            case .abort: send(plain: "ROLLBACK", over: handle)
+            case .immediate: send(plain: "SET CONSTRAINTS ALL IMMEDIATE", over: handle)
             case .savepoint: send(plain: "SAVEPOINT callflow_part", over: handle)
             case .release: send(plain: "RELEASE SAVEPOINT callflow_part", over: handle)
             case .rollBack: send(plain: "ROLLBACK TO SAVEPOINT callflow_part", over: handle)
