@@ -51,14 +51,31 @@ extension CallGraph {
     /// - Parameters:
     ///   - time: The PBX's time of the last moment at which it was known to live.
     ///   - updatedAt: Our time.
+    /// - Returns: Whether it had not ended.
     public mutating func endUnseen(
         _ key: CallKey, pbx: UInt16, at time: Timestamp, updatedAt: Timestamp, now: UInt64
-    ) {
+    ) -> Bool {
         guard let call = findCall(key, pbx), calls[call].record.status != .finished,
             calls[call].totalOpen == 0
-        else { return }
+        else { return false }
         calls[call].record.flags.insert(.estimatedEnd)
         finish(call, at: Moment(time: PBXTime(time), receivedAt: updatedAt, now: now))
+        return true
+    }
+
+    /// Notes of the calls of `pbx` that are open that some of them was not seen; told with their next change.
+    public mutating func notePartial(pbx: UInt16) {
+        legs.forEachSlot { slot in
+            guard legs[slot].isOpen, legs[slot].pbx == pbx, legs[slot].home != Self.none else { return }
+            calls[survivor(of: Int(legs[slot].home))].record.flags.insert(.partial)
+        }
+    }
+
+    /// What an earlier run had seen of the calls taken over was played: those whose legs are known again are like any other.
+    public mutating func endReplay() {
+        var known: [Int] = []
+        calls.forEachSlot { if calls[$0].isAdopted, calls[$0].legCount > 0 { known.append($0) } }
+        for call in known { calls[call].isAdopted = false }
     }
 
     /// Takes over a call that an earlier run left open, as its row says, so that what the PBX tells of it goes on in
@@ -87,6 +104,8 @@ extension CallGraph {
         state.hasCaller = true
         // The earlier run has seen what is better than a list.
         state.isAdopted = !record.callerNumber.isEmpty
+        // What happened between that run and this one nobody saw.
+        state.record.flags.insert(.partial)
         let call = calls.insert(hash, state)
         if let texts { longTexts[UInt32(call)] = texts }
         counters.started += 1

@@ -175,7 +175,12 @@ public struct CallGraph: ~Copyable {
         let formerHome = legs[slot].home
         if event.kind == .dial { noteDialing(slot, event, payload, pbx, moment) }
         learn(slot, event, payload, moment, isNew: isNew)
+        let callsBefore = counters.started
         findHome(slot, event, payload, idText, moment, isNew: isNew)
+        if event.kind == .channelSnapshot, counters.started > callsBefore, legs[slot].home != Self.none {
+            // Its begin was not seen.
+            calls[survivor(of: Int(legs[slot].home))].record.flags.insert(.partial)
+        }
         move(slot, event, payload, subscription, moment)
         var placement = placement(of: slot, event, payload, idText)
         placement.isLegNew = isNew

@@ -40,11 +40,15 @@ package struct HealthSnapshot: Sendable, Equatable {
     package var crm: LinkStatus
     /// What waits for the database and what it refused; `nil`: not told.
     package var storage: StorageSnapshot?
+    /// Times in which a PBX was not heard since the start; `nil`: not told.
+    package var gaps: GapLog.Summary?
 
     /// Takes the parts.
     package init(
-        pbxs: [LinkStatus], database: LinkStatus, crm: LinkStatus, storage: StorageSnapshot? = nil
+        pbxs: [LinkStatus], database: LinkStatus, crm: LinkStatus, storage: StorageSnapshot? = nil,
+        gaps: GapLog.Summary? = nil
     ) {
+        self.gaps = gaps
         self.pbxs = pbxs
         self.database = database
         self.crm = crm

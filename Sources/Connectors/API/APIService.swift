@@ -159,6 +159,12 @@ package final class APIService: HTTPService {
                 }
             }
             if let storage = health.storage { $0.storage(storage) }
+            if let gaps = health.gaps {
+                $0.object("gaps") {
+                    $0.member("count", gaps.count)
+                    if let last = gaps.last { $0.object("last") { $0.gap(last) } }
+                }
+            }
         }
         respond(exchange, json: json)
     }

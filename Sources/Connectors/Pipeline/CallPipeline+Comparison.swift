@@ -22,6 +22,21 @@ extension CallPipeline {
         takeOver(calls, pbx: pbx)
     }
 
+    /// Plays what an earlier run stored of the calls that were taken over, so that their legs are known again; nothing of it
+    /// is written anew but what the calls have come to.
+    ///
+    /// - Parameter events: In the order of their receipt.
+    package func replay(_ events: [StoredEvent], pbx: UInt16, subscription: CallGraph.Subscription) {
+        for stored in events {
+            guard let payload = stored.payload else { continue }
+            var event = ARIEvent()
+            // An event that was made up by a person need not be one.
+            guard (try? reader.read(payload.span.bytes, into: &event)) != nil else { continue }
+            payload.withUnsafeBytes { replay(event, $0, stored.insertedAt, pbx, subscription) }
+        }
+        graph.endReplay()
+    }
+
     /// The PBX begins to tell what runs.
     package func comparisonBegan(pbx: UInt16) {
         graph.beginReconcile(pbx: pbx)
@@ -104,12 +119,14 @@ extension CallPipeline {
         let ticks = loop.now.nanoseconds
         graph.finishReconcile(pbx: pbx, at: from, updatedAt: now, now: ticks) { _ in ended += 1 }
         for unseen in watch.unseen.values {
-            graph.endUnseen(
+            let isEnded = graph.endUnseen(
                 unseen.key, pbx: pbx, at: min(unseen.lastSeen, to), updatedAt: now, now: ticks)
-            ended += 1
+            // One whose legs were known was counted above.
+            if isEnded { ended += 1 }
         }
 
         if before != nil {
+            graph.notePartial(pbx: pbx)
             let gap = StoredGap(
                 id: CallUUID(random: SystemRandomNumberGenerator.bits(), SystemRandomNumberGenerator.bits()),
                 pbx: name, from: from, to: to,
@@ -153,6 +170,7 @@ extension CallPipeline {
     }
 
     private func note(_ gap: StoredGap) {
+        shared.gaps.note(gap)
         shared.metrics.add(.gaps)
         shared.metrics.add(.gapCallsEnded, gap.callsEnded)
         shared.metrics.add(.gapCallsFound, gap.callsFound)

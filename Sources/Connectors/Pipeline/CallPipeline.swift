@@ -46,6 +46,8 @@ package final class CallPipeline {
         package var metrics: Metrics
         /// Events per type.
         package var statistics: EventStatistics
+        /// Times in which a PBX was not heard.
+        package let gaps = GapLog()
         /// What becomes one row of `calls`.
         package var grouping: CallGrouping
         /// What stands before the identifiers of a PBX, by its index.
@@ -190,6 +192,16 @@ package final class CallPipeline {
         eventsInTick += 1
         write(event, payload, placement, receivedAt, payload.count)
         return placement
+    }
+
+    /// Moves the calls by an event that an earlier run has stored.
+    func replay(
+        _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ receivedAt: Timestamp, _ pbx: UInt16,
+        _ subscription: CallGraph.Subscription
+    ) {
+        _ = graph.handle(
+            event, payload: payload, pbx: pbx, subscription: subscription, receivedAt: receivedAt,
+            now: loop.now.nanoseconds, actions: &actions)
     }
 
     /// A call of an earlier run lives on, or its end was seen.

@@ -107,6 +107,11 @@ package enum StoreReads {
     package static let maximumCalls = 1_000
     /// Calls of an earlier run of the daemon that are looked at after a start.
     package static let maximumOpenCalls = 50_000
+    /// By so much a PBX's clock may be off, or ours may have been set, where a time only narrows a search.
+    package static let clockMargin: Duration = .seconds(2 * 86_400)
+    /// Calls whose events are read at once, and events that they may have.
+    package static let callsTogether = 200
+    package static let maximumSharedEvents = 20_000
     /// Reads waiting for their turn; beyond it `unavailable` is answered at once.
     package static let maximumWaiting = 64
 }
@@ -131,6 +136,13 @@ package protocol StoreReader: AnyObject {
         completion: @escaping (Result<StoredCallWithEvents?, StoreError>) -> Void)
     /// The legs and parts of a call that has ended; none of another.
     func parts(of callID: String, completion: @escaping (Result<StoredParts, StoreError>) -> Void)
+    /// Events of several calls, and of those that became part of one of them, in the order of their receipt: the first
+    /// `StoreReads.maximumSharedEvents`.
+    ///
+    /// - Parameter since: None of them was received before.
+    func events(
+        ofCalls callIDs: [String], since: Timestamp,
+        completion: @escaping (Result<[StoredEvent], StoreError>) -> Void)
     /// Times in which a PBX was not heard, the newest first.
     func gaps(limit: Int, completion: @escaping (Result<[StoredGap], StoreError>) -> Void)
     /// When each PBX was last heard.

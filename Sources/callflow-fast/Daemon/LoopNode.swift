@@ -22,6 +22,8 @@ struct PBXHistory: Sendable {
     var pbx: Int
     /// Calls that are open in the database.
     var calls: [StoredCall] = []
+    /// Their events, in the order of receipt; not all where there are too many.
+    var events: [StoredEvent] = []
     /// When it was heard last.
     var sighting: PBXSighting?
 }
@@ -153,6 +155,9 @@ final class LoopNode {
             }
         case .read(let history):
             pipeline.adopt(history.calls, sighting: history.sighting, pbx: UInt16(history.pbx))
+            pipeline.replay(
+                history.events, pbx: UInt16(history.pbx),
+                subscription: plan.settings.pbxs.configurations[history.pbx].graphSubscription)
             startReading(pbx: history.pbx)
         case .endForgotten(let pbx): web?.endForgottenCalls(pbx: pbx)
         case .stop:

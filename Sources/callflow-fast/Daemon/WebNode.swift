@@ -75,18 +75,67 @@ final class WebNode {
             reader.calls(filter) { [weak self] result in
                 guard let self else { return }
                 let calls = Dictionary(grouping: (try? result.get()) ?? [], by: pbxName(of:))
-                completion(
-                    read.map { index in
-                        let name = plan.settings.pbxs.names[index]
-                        let left = calls[name] ?? []
-                        if !left.isEmpty {
-                            plan.logger.info(
-                                "calls of an earlier run are open",
-                                metadata: ["pbx": "\(name)", "calls": "\(left.count)"])
-                        }
-                        return PBXHistory(pbx: index, calls: left, sighting: self.sightings[name])
-                    })
+                let histories = read.map { index in
+                    let name = plan.settings.pbxs.names[index]
+                    let left = calls[name] ?? []
+                    if !left.isEmpty {
+                        plan.logger.info(
+                            "calls of an earlier run are open",
+                            metadata: ["pbx": "\(name)", "calls": "\(left.count)"])
+                    }
+                    return PBXHistory(pbx: index, calls: left, sighting: self.sightings[name])
+                }
+                readEvents(of: histories, until: max(deadline, loop.now + Self.openEventsTime), completion)
             }
+        }
+    }
+
+    /// How long events of open calls are read before the PBXs are; what is left then goes on without its legs.
+    private static let openEventsTime: Duration = .seconds(2)
+    /// Events of open calls that are read, over all PBXs.
+    private static let maximumOpenEvents = 100_000
+
+    /// Reads what was stored of the open calls, `StoreReads.callsTogether` at a time, the newest calls first.
+    private func readEvents(
+        of histories: [PBXHistory], until deadline: MonotonicInstant,
+        _ completion: @escaping ([PBXHistory]) -> Void
+    ) {
+        var parts: [(history: Int, calls: ArraySlice<StoredCall>)] = []
+        for (index, history) in histories.enumerated() {
+            var rest = history.calls[...]
+            while !rest.isEmpty {
+                parts.append((index, rest.prefix(StoreReads.callsTogether)))
+                rest = rest.dropFirst(StoreReads.callsTogether)
+            }
+        }
+        readEvents(of: parts[...], into: histories, left: Self.maximumOpenEvents, until: deadline, completion)
+    }
+
+    private func readEvents(
+        of parts: ArraySlice<(history: Int, calls: ArraySlice<StoredCall>)>, into histories: [PBXHistory],
+        left: Int, until deadline: MonotonicInstant, _ completion: @escaping ([PBXHistory]) -> Void
+    ) {
+        guard let part = parts.first else { return completion(histories) }
+        guard left > 0, loop.now < deadline else {
+            let calls = parts.reduce(0) { $0 + $1.calls.count }
+            plan.logger.warning(
+                "calls of an earlier run go on without what they did before", metadata: ["calls": "\(calls)"])
+            return completion(histories)
+        }
+        let since = part.calls.map(\.insertedAt).min() ?? plan.startedAt
+        reader.events(ofCalls: part.calls.map(\.callID), since: since) { [weak self] result in
+            guard let self else { return }
+            var histories = histories
+            var found = 0
+            switch result {
+            case .success(let events):
+                histories[part.history].events += events
+                found = events.count
+            case .failure(let error):
+                plan.logger.warning("events of open calls cannot be read: \(error)")
+            }
+            readEvents(
+                of: parts.dropFirst(), into: histories, left: left - found, until: deadline, completion)
         }
     }
 
@@ -164,7 +213,8 @@ extension WebNode: APIEnvironment {
                 text: pbx.problem ?? "connected")
         }
         return HealthSnapshot(
-            pbxs: pbxs, database: databaseStatus, crm: crmStatus, storage: storageSnapshot)
+            pbxs: pbxs, database: databaseStatus, crm: crmStatus, storage: storageSnapshot,
+            gaps: plan.shared.gaps.summary)
     }
 
     var secondsBehind: Int? {

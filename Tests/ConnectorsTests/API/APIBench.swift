@@ -30,6 +30,14 @@ final class FakeReader: StoreReader {
         loop.schedule(after: .zero) { completion(result) }
     }
 
+    func events(
+        ofCalls callIDs: [String], since: Timestamp,
+        completion: @escaping (Result<[StoredEvent], StoreError>) -> Void
+    ) {
+        let found = callIDs.flatMap { events[$0] ?? [] }
+        loop.schedule(after: .zero) { completion(.success(found)) }
+    }
+
     func gaps(limit: Int, completion: @escaping (Result<[StoredGap], StoreError>) -> Void) {
         let result: Result<[StoredGap], StoreError> =
             failure.map { .failure($0) } ?? .success(Array(gapRows.prefix(limit)))

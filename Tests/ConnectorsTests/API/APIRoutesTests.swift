@@ -29,6 +29,20 @@ struct APIRoutesTests {
             + #""timestamp":"2026-02-04T19:30:00Z","pbxs":[{"name":"PBX one","state":"ok","text":"connected"},"#
             + #"{"name":"PBX two","state":"error","text":"refused"}]}"#
         #expect(bad.body == expected)
+        var gaps = GapLog.Summary()
+        bench.environment.health.gaps = gaps
+        #expect(bench.get("/health").body.hasSuffix(#","gaps":{"count":0}}"#))
+        gaps.count = 2
+        gaps.last = StoredGap(
+            id: CallUUID(high: 1, low: 2), pbx: "two", from: APIBench.time("2026-02-04T19:00:00Z"),
+            to: APIBench.time("2026-02-04T19:00:07Z"), reason: "connection", detail: "reset", callsEnded: 1,
+            callsFound: 2, callsKept: 3, insertedAt: APIBench.time("2026-02-04T19:00:07Z"))
+        bench.environment.health.gaps = gaps
+        let told = bench.get("/health").body
+        #expect(told.contains(#""gaps":{"count":2,"last":{"id":"#))
+        #expect(
+            told.contains(
+                #""pbx":"two","started_at":"2026-02-04T19:00:00Z","ended_at":"2026-02-04T19:00:07Z""#))
         bench.environment.health.pbxs = []
         #expect(bench.get("/health").body.contains(#""ari_connection":"disconnected""#), "mock mode")
     }

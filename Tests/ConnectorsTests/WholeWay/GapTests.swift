@@ -113,8 +113,19 @@ struct GapTests {
             #expect(end <= max(gap.to, begin))
         }
         #expect(bench.way.metrics[.gaps] == 1)
+        #expect(bench.way.shared.gaps.summary.count == 1)
+        #expect(bench.way.shared.gaps.summary.last?.callsEnded == 2)
+        // What lived through it, or was met in the list, was not seen whole.
+        #expect(found.facts.isPartial)
+        bench.pbx.send(
+            ScriptedPBX.Channel("1.3").event(
+                "ChannelDestroyed", at: "2026-11-22T11:00:00.000+0000", #","cause":16"#))
+        try bench.way.wait(for: "the end") { bench.way.metrics[.callsActive] == 1 }
+        try bench.settle()
+        let kept = try bench.call("1.3")
+        #expect(kept.facts.isPartial)
+        #expect(!kept.endedEstimated)
         #expect(bench.way.metrics[.gapCallsEnded] == 2)
-        #expect(bench.way.metrics[.callsActive] == 2)
         try bench.close()
     }
 

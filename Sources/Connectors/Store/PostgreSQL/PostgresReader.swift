@@ -1,6 +1,6 @@
 import CallEngine
 package import Logging
-import Protocols
+package import Protocols
 package import Reactor
 
 /// Reads PostgreSQL on connections of their own, never behind the writes.
@@ -16,6 +16,7 @@ package final class PostgresReader: StoreReader {
             case calls(CallFilter, (Result<[StoredCall], StoreError>) -> Void)
             case call(String, EventPage, (Result<StoredCallWithEvents?, StoreError>) -> Void)
             case parts(String, (Result<StoredParts, StoreError>) -> Void)
+            case events([String], since: Timestamp, (Result<[StoredEvent], StoreError>) -> Void)
             case gaps(Int, (Result<[StoredGap], StoreError>) -> Void)
             case sightings((Result<[PBXSighting], StoreError>) -> Void)
         }
@@ -38,6 +39,7 @@ package final class PostgresReader: StoreReader {
             case .calls(_, let completion): completion(.failure(error))
             case .call(_, _, let completion): completion(.failure(error))
             case .parts(_, let completion): completion(.failure(error))
+            case .events(_, _, let completion): completion(.failure(error))
             case .gaps(_, let completion): completion(.failure(error))
             case .sightings(let completion): completion(.failure(error))
             }
@@ -88,6 +90,13 @@ package final class PostgresReader: StoreReader {
         of callID: String, completion: @escaping (Result<StoredParts, StoreError>) -> Void
     ) {
         enqueue(Request(.parts(callID, completion)))
+    }
+
+    package func events(
+        ofCalls callIDs: [String], since: Timestamp,
+        completion: @escaping (Result<[StoredEvent], StoreError>) -> Void
+    ) {
+        enqueue(Request(.events(callIDs, since: since, completion)))
     }
 
     package func gaps(limit: Int, completion: @escaping (Result<[StoredGap], StoreError>) -> Void) {
@@ -181,7 +190,7 @@ extension PostgresReader {
 
 extension PostgresReader {
     /// Events from before the call's row was made are none of its own; so much for clocks that were set.
-    private static let eventMargin: Duration = .seconds(2 * 86_400)
+    private static let eventMargin = StoreReads.clockMargin
 
     private func send(_ request: Request, over lane: PostgresReadLane) {
         let (sql, parameters) = statement(for: request, over: lane)
@@ -206,6 +215,17 @@ extension PostgresReader {
                 FROM callflow_gaps ORDER BY started_at DESC, id LIMIT $1::int4
                 """, [String(min(max(limit, 0), StoreReads.maximumCalls))]
             )
+        case .events(let callIDs, let since, _):
+            let first = (since - Self.eventMargin).formatted(.microseconds)
+            let bound = lane.eventsArePartitioned ? "AND inserted_at >= $3::timestamp" : ""
+            // The start is for the index: one that became part of another is the younger of the two.
+            let sql = """
+                SELECT id, call_id, event_type, payload, occurred_at, inserted_at, updated_at FROM call_events
+                WHERE call_id = ANY ($1::text[] || ARRAY(SELECT call_id::text FROM calls
+                    WHERE started_at >= $3::timestamp AND merged_into = ANY ($1::text[]))) \(bound)
+                ORDER BY inserted_at, id LIMIT $2::int4
+                """
+            return (sql, [PostgresText.array(callIDs), String(StoreReads.maximumSharedEvents), first])
         case .parts(let callID, _):
             let sql = (request.legs == nil ? StoredParts.legs : StoredParts.segments) { "$\($0)::text" }
             return (sql, [callID])
@@ -249,6 +269,8 @@ extension PostgresReader {
             complete(request) { completion(.success((0..<rows.count).map { rows.gap($0) })) }
         case .sightings(let completion):
             complete(request) { completion(.success((0..<rows.count).map { rows.sighting($0) })) }
+        case .events(_, _, let completion):
+            complete(request) { completion(.success((0..<rows.count).map { rows.event($0) })) }
         case .parts(_, let completion):
             guard let legs = request.legs else {
                 request.legs = (0..<rows.count).map { rows.row($0).leg }

@@ -1,3 +1,4 @@
+package import Protocols
 package import Reactor
 
 /// What loops ask of the reading thread.
@@ -6,6 +7,7 @@ struct SQLiteReadOrder: Sendable {
         case calls(CallFilter)
         case call(String, EventPage)
         case parts(String)
+        case events([String], since: Timestamp)
         case gaps(Int)
         case sightings
     }
@@ -23,6 +25,7 @@ struct SQLiteReadAnswer: Sendable {
         case calls(Result<[StoredCall], StoreError>)
         case call(Result<StoredCallWithEvents?, StoreError>)
         case parts(Result<StoredParts, StoreError>)
+        case events(Result<[StoredEvent], StoreError>)
         case gaps(Result<[StoredGap], StoreError>)
         case sightings(Result<[PBXSighting], StoreError>)
     }
@@ -53,6 +56,11 @@ final class SQLiteReadWorker {
                 .parts(
                     attempt(until: order.deadline) { reads throws(StoreError) in
                         try reads.parts(of: callID)
+                    })
+            case .events(let callIDs, let since):
+                .events(
+                    attempt(until: order.deadline) { reads throws(StoreError) in
+                        try reads.events(ofCalls: callIDs, since: since)
                     })
             case .gaps(let limit):
                 .gaps(
@@ -95,6 +103,7 @@ package final class SQLiteReader: StoreReader {
         case calls((Result<[StoredCall], StoreError>) -> Void)
         case call((Result<StoredCallWithEvents?, StoreError>) -> Void)
         case parts((Result<StoredParts, StoreError>) -> Void)
+        case events((Result<[StoredEvent], StoreError>) -> Void)
         case gaps((Result<[StoredGap], StoreError>) -> Void)
         case sightings((Result<[PBXSighting], StoreError>) -> Void)
     }
@@ -139,6 +148,13 @@ package final class SQLiteReader: StoreReader {
         of callID: String, completion: @escaping (Result<StoredParts, StoreError>) -> Void
     ) {
         ask(.parts(callID), .parts(completion))
+    }
+
+    package func events(
+        ofCalls callIDs: [String], since: Timestamp,
+        completion: @escaping (Result<[StoredEvent], StoreError>) -> Void
+    ) {
+        ask(.events(callIDs, since: since), .events(completion))
     }
 
     package func gaps(limit: Int, completion: @escaping (Result<[StoredGap], StoreError>) -> Void) {
@@ -189,6 +205,7 @@ package final class SQLiteReader: StoreReader {
         case .calls(let completion): completion(.failure(.unavailable(reason)))
         case .call(let completion): completion(.failure(.unavailable(reason)))
         case .parts(let completion): completion(.failure(.unavailable(reason)))
+        case .events(let completion): completion(.failure(.unavailable(reason)))
         case .gaps(let completion): completion(.failure(.unavailable(reason)))
         case .sightings(let completion): completion(.failure(.unavailable(reason)))
         }
@@ -205,6 +222,9 @@ package final class SQLiteReader: StoreReader {
             note(result)
             completion(result)
         case (.parts(let result), .parts(let completion)):
+            note(result)
+            completion(result)
+        case (.events(let result), .events(let completion)):
             note(result)
             completion(result)
         case (.gaps(let result), .gaps(let completion)):

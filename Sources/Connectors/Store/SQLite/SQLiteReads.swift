@@ -58,14 +58,7 @@ final class SQLiteReads {
             list.bind(4, after.id)
         }
         var events: [StoredEvent] = []
-        while try list.step() {
-            events.append(
-                StoredEvent(
-                    id: list.integer(0) ?? 0, callID: list.string(1) ?? "",
-                    eventType: list.string(2) ?? "", payload: list.bytes(3),
-                    occurredAt: list.timestamp(4) ?? .zero, insertedAt: list.timestamp(5) ?? .zero,
-                    updatedAt: list.timestamp(6) ?? .zero))
-        }
+        while try list.step() { events.append(list.event) }
         return StoredCallWithEvents(call: call, events: events)
     }
 
@@ -93,6 +86,32 @@ final class SQLiteReads {
         return sightings
     }
 
+    func events(ofCalls callIDs: [String], since: Timestamp) throws(StoreError) -> [StoredEvent] {
+        let listMerged = try statement(
+            "SELECT call_id, merged_into FROM calls WHERE started_at >= ?1 AND merged_into IS NOT NULL")
+        listMerged.bind(1, since.microseconds - StoreReads.clockMargin.wholeMicroseconds)
+        let asked = Set(callIDs)
+        var callIDs = callIDs
+        while try listMerged.step() {
+            if let survivor = listMerged.string(1), asked.contains(survivor), let callID = listMerged.string(0) {
+                callIDs.append(callID)
+            }
+        }
+        let list = try statement(
+            """
+            SELECT id, call_id, event_type, payload, occurred_at, inserted_at, updated_at FROM call_events
+            WHERE call_id = ?1 ORDER BY inserted_at, id LIMIT ?2
+            """)
+        var events: [StoredEvent] = []
+        for callID in callIDs {
+            list.bind(1, copying: callID)
+            list.bind(2, Int64(StoreReads.maximumSharedEvents))
+            while try list.step() { events.append(list.event) }
+        }
+        events.sort { ($0.insertedAt, $0.id) < ($1.insertedAt, $1.id) }
+        return Array(events.prefix(StoreReads.maximumSharedEvents))
+    }
+
     func parts(of callID: String) throws(StoreError) -> StoredParts {
         var parts = StoredParts()
         let listLegs = try statement(StoredParts.legs { "?\($0)" })
@@ -112,6 +131,14 @@ extension SQLiteStatement: StoredRow {
     func time(_ column: Int) -> Timestamp? { timestamp(Int32(column)) }
     func flag(_ column: Int) -> Bool? { integer(Int32(column)).map { $0 == 1 } }
     func id(_ column: Int) -> CallUUID? { string(Int32(column)).flatMap { CallUUID(text: $0) } }
+
+    /// A row of `call_events`.
+    var event: StoredEvent {
+        StoredEvent(
+            id: integer(0) ?? 0, callID: string(1) ?? "", eventType: string(2) ?? "", payload: bytes(3),
+            occurredAt: timestamp(4) ?? .zero, insertedAt: timestamp(5) ?? .zero,
+            updatedAt: timestamp(6) ?? .zero)
+    }
 
     /// A row of `callflow_gaps`.
     var gap: StoredGap {
