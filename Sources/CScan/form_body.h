@@ -80,7 +80,7 @@ int FORM(cscan_follow)(cscan_follower *const at) {
     cscan_stretch *guess = known;
 
     for (;;) {
-        if (guess->from != slot || !MATCH(p, i, n, guess)) {
+        if (__builtin_expect(guess->from != slot || !MATCH(p, i, n, guess), 0)) {
             if (n - i < CSCAN_STRETCH_LEAST) break;
             guess = known + at->first[cscan_bucket(slot, p + i)];
             while (guess != known && (guess->from != slot || !MATCH(p, i, n, guess))) guess = known + guess->sibling;
@@ -88,7 +88,7 @@ int FORM(cscan_follow)(cscan_follower *const at) {
             before->next = (uint16_t)(guess - known);
         }
         const size_t start = i + guess->length;
-        if (guess->acts != 0) {
+        if (__builtin_expect(guess->acts != 0, 0)) {
             const unsigned opens = guess->acts & ~(unsigned)CSCAN_TO_OTHER;
             if (opens > 0) {
                 // A key that stands again is for the walk: it counts it, and forgets what was noted within.
@@ -127,7 +127,8 @@ int FORM(cscan_follow)(cscan_follower *const at) {
         }
         end += (size_t)__builtin_ctzll(stops);
         const long field = guess->field;
-        if (end >= limit || p[end] != '"' || (field >= 0 && fields[field].generation == generation)) {
+        if (__builtin_expect(end >= limit || p[end] != '"', 0)
+            || (field >= 0 && __builtin_expect(fields[field].generation == generation, 0))) {
             at->i = start - 1;
             at->slot = slot;
             return CSCAN_AT_VALUE;

@@ -35,22 +35,27 @@ extension JSONFieldScanner {
 
     /// Follows stretches that are known, and the plain strings between them, as far as they lead.
     ///
-    /// This is most of an event. It does what ``walk(_:_:)`` would do for the same bytes.
+    /// This is most of an event. It does what the general walk would do for the same bytes, but for the frames of
+    /// open objects: see ``openFrames(of:)``.
     ///
     /// - Parameters:
     ///   - i: Behind the value of `key`; then where it has led to.
     ///   - key: A key that is remembered; then the key that it has led to.
-    ///   - depth: How many objects are open; then the same at the end.
     @inline(__always)
-    func follow(_ i: inout Int, _ key: inout KeyTable.Slot, _ depth: inout Int) -> Followed {
+    func step(_ i: inout Int, _ key: inout KeyTable.Slot) -> Followed {
         follower.pointee.i = i
         follower.pointee.slot = UInt16(truncatingIfNeeded: table.index(of: key))
         let state = Int(cscan_follow(follower))
         if state == CSCAN_UNKNOWN { return .nowhere }
         i = follower.pointee.i
         key = table.slots + Int(follower.pointee.slot)
-        depth = openFrames(of: key)
         return state == CSCAN_AT_VALUE ? .atValue : .behindValue
+    }
+
+    /// How many objects are open at a key that is remembered.
+    @inline(__always)
+    func openObjects(at key: KeyTable.Slot) -> Int {
+        Int(table.slots[Int(key.pointee.context)].depth)
     }
 
     /// Writes the frames of the objects that are open at a key, and tells how many those are.
@@ -58,7 +63,7 @@ extension JSONFieldScanner {
     /// The frame of an object that was opened in the general way and is open still is left as it is: where the
     /// object starts is known there alone, and wanted of those alone.
     @inline(__always)
-    private func openFrames(of key: KeyTable.Slot) -> Int {
+    func openFrames(of key: KeyTable.Slot) -> Int {
         var head = table.slots + Int(key.pointee.context)
         let open = Int(head.pointee.depth)
         var depth = open

@@ -1,26 +1,52 @@
 import CScan
 
 extension JSONFieldScanner {
-    /// Reads a text of `n` bytes, at least one: the general way through all of JSON, and what is learned on it.
-    func walk(_ p: UnsafePointer<UInt8>, _ n: Int) throws(JSONError) -> JSONScan {
+    /// Reads a text of `n` bytes, at least one.
+    @inline(__always)
+    func read(_ p: UnsafePointer<UInt8>, _ n: Int) throws(JSONError) -> JSONScan {
+        prepareFollowing(p, n)
+        var i = 0
+        // The outermost value is taken as that of the root's holder, and the place before it as behind one.
+        var key = table.slots + KeyTable.rootHolder
+        let followed = step(&i, &key)
+        // Most events end here: stretches led to the last string, and only the closing brackets are left. What they
+        // close was opened by stretches, which open nothing that is noted at its end.
+        if followed == .behindValue, isClosed(p, i, n, openObjects(at: key)) {
+            return JSONScan(root: .object, features: [], duplicateKeys: 0)
+        }
+        return try walk(p, n, from: i, key, followed)
+    }
+
+    /// Whether all that is left are the brackets that close so many objects.
+    @inline(__always)
+    private func isClosed(_ p: UnsafePointer<UInt8>, _ i: Int, _ n: Int, _ open: Int) -> Bool {
+        guard n &- i == open else { return false }
+        var i = i
+        while i < n {
+            if p[i] != 0x7D { return false }
+            i &+= 1
+        }
+        return true
+    }
+
+    /// The general way through all of JSON, from where stretches have led to; and what is learned on it.
+    private func walk(
+        _ p: UnsafePointer<UInt8>, _ n: Int, from start: Int, _ key: KeyTable.Slot, _ followed: Followed
+    ) throws(JSONError) -> JSONScan {
         let slots = table.slots
         let generic = slots + KeyTable.genericHead
         var features = JSONFeatures()
         var root = JSONField.Kind.absent
-        var depth = 0
-        var isObject = false
         // The last key of the object we are in, or its context's head; the generic head in an array, and for a
         // key that is not remembered.
-        var previous = slots + KeyTable.rootHolder
-        var i = JSONLexer.skipSpace(p, 0, n)
-        prepareFollowing(p, n)
-        stretches.giveUp()
-        // The outermost value is taken as that of the root's holder, and the place before it as behind one.
-        let beginning = follow(&i, &previous, &depth)
-        isObject = beginning != .nowhere
+        var previous = key
         var head = slots + Int(previous.pointee.context)
-        var isBehindValue = beginning == .behindValue
-        if beginning == .atValue {
+        var isObject = followed != .nowhere
+        var depth = isObject ? openFrames(of: previous) : 0
+        var isBehindValue = followed == .behindValue
+        var i = isObject ? start : JSONLexer.skipSpace(p, start, n)
+        stretches.giveUp()
+        if followed == .atValue {
             countIfRepeated(previous)
         } else {
             stretches.begin(table.index(of: previous), at: i)
@@ -111,8 +137,11 @@ extension JSONFieldScanner {
                         break document
                     }
                     if isObject, previous != generic, stretches.isLearning == false {
-                        let followed = follow(&i, &previous, &depth)
-                        head = slots + Int(previous.pointee.context)
+                        let followed = step(&i, &previous)
+                        if followed != .nowhere {
+                            head = slots + Int(previous.pointee.context)
+                            depth = openFrames(of: previous)
+                        }
                         if followed == .atValue {
                             countIfRepeated(previous)
                             continue document

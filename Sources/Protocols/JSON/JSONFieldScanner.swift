@@ -160,7 +160,7 @@ public final class JSONFieldScanner {
                 guard let base = buffer.baseAddress, buffer.count > 0 else {
                     throw JSONError(.unexpectedEnd, at: 0)
                 }
-                return try walk(base.assumingMemoryBound(to: UInt8.self), buffer.count)
+                return try read(base.assumingMemoryBound(to: UInt8.self), buffer.count)
             }
         } catch {
             // What a broken text had is not to be read.
