@@ -18,6 +18,9 @@ final class WebNode {
     /// PBXs that were compared, and whose calls of an earlier run are still to be looked for.
     private var compared: Set<String> = []
     private var isEndingForgotten = false
+    /// For how many looks in a row the rows of an earlier run in the spool did not become fewer.
+    private var idleLooks = 0
+    private var spooledBefore = 0
 
     init(loop: Loop, plan: DaemonPlan) {
         self.loop = loop
@@ -42,8 +45,8 @@ final class WebNode {
 
     /// Reads what an earlier run left open, and when it heard each PBX last.
     ///
-    /// Tries for `Self.openCallsTime`; a database that is away must not keep us from the PBXs. What it has then is ended
-    /// later, by `endForgottenCalls`.
+    /// Tries for `Self.openCallsTime`; a database that is away, or lacks what lies in the spool, must not keep us from the
+    /// PBXs. What it has then is ended later, by `endForgottenCalls`.
     ///
     /// - Parameter completion: Called once, later, with an entry for each PBX that is read.
     func readOpenCalls(_ completion: @escaping ([PBXHistory]) -> Void) {
@@ -59,10 +62,12 @@ final class WebNode {
         let read = plan.settings.pbxs.configurations.indices
         reader.sightings { [weak self] result in
             guard let self else { return }
-            guard case .success(let sightings) = result else {
+            // Rows in the spool are newer than those in the database: calls that look open may have ended.
+            guard case .success(let sightings) = result, !hasOldRowsInSpool else {
                 guard loop.now < deadline else {
                     plan.logger.warning(
-                        "PBXs are read before the calls of an earlier run: the database is away")
+                        "PBXs are read before the calls of an earlier run: \(hasOldRowsInSpool ? "their rows are in the spool" : "the database is away")"
+                    )
                     return completion(read.map { PBXHistory(pbx: $0) })
                 }
                 loop.schedule(after: Self.openCallsPause) { [weak self] in
@@ -156,12 +161,31 @@ final class WebNode {
         loop.schedule(after: pause) { [weak self] in
             guard let self else { return }
             isEndingForgotten = false
+            guard isSpoolReadBack else { return endForgottenCalls(after: .seconds(2)) }
             let filter = CallFilter(limit: StoreReads.maximumOpenCalls, openBefore: plan.startedAt)
             let names = compared
             compared = []
             reader.calls(filter) { [weak self] in self?.endForgotten($0, of: names) }
         }
     }
+
+    /// Whether rows that an earlier run received lie in the spool, so that the database does not have the last of its calls.
+    private var hasOldRowsInSpool: Bool {
+        guard let spool = plan.store.spoolStatus else { return false }
+        return spool.state == .opening || spool.oldest.map { $0 < plan.startedAt } ?? false
+    }
+
+    /// Whether nothing of an earlier run lies in the spool any more, or what does will not come (a newer version wrote it).
+    private var isSpoolReadBack: Bool {
+        guard hasOldRowsInSpool else { return true }
+        let batches = plan.store.spoolStatus?.batches ?? 0
+        idleLooks = batches == spooledBefore ? idleLooks + 1 : 0
+        spooledBefore = batches
+        return idleLooks > Self.maximumIdleLooks
+    }
+
+    /// A minute.
+    private static let maximumIdleLooks = 30
 
     private func endForgotten(_ result: Result<[StoredCall], StoreError>, of names: Set<String>) {
         switch result {
@@ -186,6 +210,7 @@ final class WebNode {
             endForgottenCalls(after: .seconds(3))
         case .failure(let error):
             plan.logger.warning("open calls of an earlier run are looked at again later: \(error)")
+            idleLooks = 0
             compared.formUnion(names)
             endForgottenCalls(after: .seconds(30))
         }

@@ -21,6 +21,7 @@ final class ChaosBench {
     private(set) var daemon: DaemonProcess
     private(set) var port = 0
     private var poisoned = 0
+    private var lastMetrics = ""
     /// What killed daemons had printed.
     private var printedBefore = ""
 
@@ -85,12 +86,20 @@ final class ChaosBench {
         port = try await daemon.port(inLineWith: "API and live page")
     }
 
-    /// A counter or gauge of the daemon.
-    func metric(_ name: String) async throws -> Int {
-        let body = String(decoding: try await get(port, "/metrics").body, as: UTF8.self)
-        return body.split(separator: "\n").first { $0.hasPrefix("callflow_\(name) ") }
+    private func metrics() async throws -> String {
+        String(decoding: try await get(port, "/metrics").body, as: UTF8.self)
+    }
+
+    private func metric(_ name: String, in text: String) -> Int {
+        text.split(separator: "\n").first { $0.hasPrefix("callflow_\(name) ") }
             .flatMap { Int($0.split(separator: " ")[1]) } ?? 0
     }
+
+    /// A counter or gauge of the daemon.
+    func metric(_ name: String) async throws -> Int { metric(name, in: try await metrics()) }
+
+    /// The same, as it was when `finish` stopped the daemon.
+    func lastMetric(_ name: String) -> Int { metric(name, in: lastMetrics) }
 
     /// Waits until the daemon makes progress again: more rows are durable than now.
     func progress(since before: Int, within seconds: Double = 60) async throws {
@@ -216,6 +225,7 @@ final class ChaosBench {
             }
             try await Task.sleep(for: .milliseconds(100))
         }
+        lastMetrics = try await metrics()
         daemon.send(SIGTERM)
         #expect(await daemon.ended(within: 20) == 0, "seed \(seed):\n\(daemon.printed.suffix(4000))")
         proxy.stop()
