@@ -39,7 +39,9 @@ struct StoreCommandTests {
         let done = try DaemonProcess(["rebuild", "--from", "2026-01-01"], folder: old.folder)
         #expect(await done.ended() == 0)
         #expect(done.printed.contains("written: 0"))
-        for arguments in [["--from", "yesterday"], ["--from", "2026-01-02", "--to", "2026-01-01T23:59:59Z"]] {
+        for arguments in [
+            ["--from", "yesterday"], ["--from", "2026-01-02", "--to", "2026-01-01T23:59:59Z"],
+        ] {
             #expect(try await DaemonProcess(["rebuild"] + arguments, folder: old.folder).ended() == 64)
         }
     }

@@ -142,7 +142,7 @@ public struct ARIEvent: Sendable, BitwiseCopyable {
     public var replacement = ARIParty()
     /// Of transfers the channel that was handed on.
     public var transferee = ARIParty()
-    /// Of an attended transfer the transferer's second channel.
+    /// Of an attended transfer the transferer's second channel, which the transfer replaces.
     public var secondLeg = ARIParty()
     /// Of an attended transfer the channel it was handed on to.
     public var transferTarget = ARIParty()
@@ -150,6 +150,10 @@ public struct ARIEvent: Sendable, BitwiseCopyable {
     public var transferNumber = ARIText()
     /// Of transfers: whether `result` is `Success`, or a REFER's `state` says it was carried out.
     public var transferSucceeded = false
+    /// Of a REFER: its `state` says that it was not.
+    public var transferFailed = false
+    /// Of a REFER: it has no `state`, so it was asked for just now.
+    public var transferIsNew = false
     /// `variable` of `ChannelVarset`.
     public var variable = ARIText()
     /// `value` of `ChannelVarset`.

@@ -59,9 +59,16 @@ public struct ARIEventReader: ~Copyable {
             event.transferNumber = text(.exten)
             event.transferSucceeded = isText(.result, "Success", payload)
         case .channelTransfer:
-            event.channel = channel(.channel, payload)
+            // It names no channel of its own, only who is referred by whom to what.
+            event.channel = channel(party(.referSource))
+            event.transferee = party(.referConnected)
+            event.secondLeg = party(.referReplaced)
+            event.transferTarget = party(.referTarget)
             event.transferNumber = text(.referDestination)
             event.transferSucceeded = isText(.state, "channel_answered", payload)
+            event.transferIsNew = text(.state).isEmpty
+            event.transferFailed =
+                isText(.state, "channel_declined", payload) || isText(.state, "channel_unavailable", payload)
         case .stasisStart:
             event.channel = channel(.channel, payload)
             event.replacement = party(.replaceChannel)
@@ -98,14 +105,19 @@ public struct ARIEventReader: ~Copyable {
     /// Channels of which only the identity matters.
     private enum PartyObject: Int, CaseIterable {
         case forwarded, replaceChannel, transferee, transfererSecondLeg, transferTarget
+        case referSource, referConnected, referReplaced, referTarget
 
-        var name: String {
+        var path: [String] {
             switch self {
-            case .forwarded: "forwarded"
-            case .replaceChannel: "replace_channel"
-            case .transferee: "transferee"
-            case .transfererSecondLeg: "transferer_second_leg"
-            case .transferTarget: "transfer_target"
+            case .forwarded: ["forwarded"]
+            case .replaceChannel: ["replace_channel"]
+            case .transferee: ["transferee"]
+            case .transfererSecondLeg: ["transferer_second_leg"]
+            case .transferTarget: ["transfer_target"]
+            case .referSource: ["referred_by", "source_channel"]
+            case .referConnected: ["referred_by", "connected_channel"]
+            case .referReplaced: ["refer_to", "destination_channel"]
+            case .referTarget: ["refer_to", "connected_channel"]
             }
         }
 
@@ -151,7 +163,7 @@ public struct ARIEventReader: ~Copyable {
             for name in ChannelField.names { paths.append([object.name] + name) }
         }
         for object in PartyObject.allCases {
-            for name in PartyObject.names { paths.append([object.name] + name) }
+            for name in PartyObject.names { paths.append(object.path + name) }
         }
         return JSONFieldPlan(paths)
     }()
@@ -186,6 +198,15 @@ public struct ARIEventReader: ~Copyable {
         channel.extenVariable = text(base + ChannelField.extenVariable.rawValue)
         channel.application = text(base + ChannelField.application.rawValue)
         channel.applicationData = text(base + ChannelField.applicationData.rawValue)
+        return channel
+    }
+
+    /// A channel of which the event tells no more than who it is.
+    private func channel(_ party: ARIParty) -> ARIChannel {
+        var channel = ARIChannel()
+        channel.id = party.id
+        channel.name = party.name
+        channel.linkedID = party.linkedID
         return channel
     }
 

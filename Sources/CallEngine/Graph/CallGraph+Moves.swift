@@ -171,11 +171,11 @@ extension CallGraph {
         let act: LegAct =
             switch event.kind {
             case .bridgeBlindTransfer: .blindTransfer
-            case .bridgeAttendedTransfer: .attendedTransfer
-            default: .referTransfer
+            default: .attendedTransfer
             }
         let target = findLeg(event.transferTarget, payload, pbx)
-        guard event.transferSucceeded || event.kind == .channelTransfer else {
+        if event.kind == .channelTransfer { return refer(slot, event, payload, moment) }
+        guard event.transferSucceeded else {
             return event.transferNumber.withBytes(in: payload) {
                 mark(slot, .failedTransfer, moment.time, name: $0)
             }
@@ -196,6 +196,40 @@ extension CallGraph {
             }
         } else {
             event.transferNumber.withBytes(in: payload) { mark(slot, act, moment.time, name: $0) }
+        }
+    }
+
+    /// A REFER that an application has to carry out: asked for, going on, done, or given up.
+    ///
+    /// It counts as a transfer until it is said to have failed: an application need not tell how it went. Only when it was
+    /// carried out the calls of its channels are joined.
+    private mutating func refer(
+        _ slot: Int, _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ moment: Moment
+    ) {
+        var place = (0..<Int(legs[slot].markCount)).last { legs[slot].marks[$0].act == .referTransfer }
+        if place == nil || event.transferIsNew {
+            let act: LegAct = event.transferFailed ? .failedTransfer : .referTransfer
+            event.transferNumber.withBytes(in: payload) { mark(slot, act, moment.time, name: $0) }
+            place = Int(legs[slot].markCount) - 1
+        } else if let place, event.transferFailed {
+            legs[slot].marks[place].act = .failedTransfer
+        }
+        if event.transferFailed {
+            legs[slot].flags.remove(.transferer)
+        } else {
+            legs[slot].flags.insert(.transferer)
+        }
+        guard event.transferSucceeded else { return }
+        for party in [event.secondLeg, event.transferee, event.transferTarget] {
+            join(slot, party, payload, moment)
+        }
+        let pbx = legs[slot].pbx
+        if let second = findLeg(event.secondLeg, payload, pbx) { legs[second].flags.insert(.transferer) }
+        guard let target = findLeg(event.transferTarget, payload, pbx) else { return }
+        legs[target].flags.insert(.target)
+        if let place, legs[slot].marks[place].name.isEmpty {
+            let number = number(of: target)
+            number.withUnsafeBytes { _ = legs[slot].marks[place].name.assign($0) }
         }
     }
 

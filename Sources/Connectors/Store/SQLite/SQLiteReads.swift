@@ -93,7 +93,9 @@ final class SQLiteReads {
         let asked = Set(callIDs)
         var callIDs = callIDs
         while try listMerged.step() {
-            if let survivor = listMerged.string(1), asked.contains(survivor), let callID = listMerged.string(0) {
+            if let survivor = listMerged.string(1), asked.contains(survivor),
+                let callID = listMerged.string(0)
+            {
                 callIDs.append(callID)
             }
         }
