@@ -105,7 +105,7 @@ extension CallGraph {
             let isNew = !calls[call].isPublished
             calls[call].isPublished = true
             registry.publish(
-                calls[call].record, slot: call, hash: calls[call].key.hash, isNew: isNew)
+                calls[call].record, slot: call, hash: calls[call].keyHash, isNew: isNew)
             if calls[call].needsSave {
                 calls[call].needsSave = false
                 save(
@@ -173,7 +173,7 @@ extension CallGraph {
             merged = next
         }
         while calls[call].firstLeg != Self.none { forgetLeg(Int(calls[call].firstLeg)) }
-        if calls[call].isPublished { registry.retire(slot: call, hash: calls[call].key.hash) }
+        if calls[call].isPublished { registry.retire(slot: call, hash: calls[call].keyHash) }
         longTexts[UInt32(call)] = nil
         calls[call].stamp = 0
         calls.remove(calls[call].hash, slot: call)
@@ -191,6 +191,7 @@ extension CallGraph {
             }
         }
         if !legTexts.isEmpty { legTexts[legs[slot].stamp] = nil }
+        marks.removeAll(of: &legs[slot])
         legs[slot].stamp = 0
         legs.remove(legs[slot].hash, slot: slot)
     }

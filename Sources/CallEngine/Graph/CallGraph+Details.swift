@@ -29,7 +29,7 @@ extension CallGraph {
         if calls[call].isMerged {
             made.facts.outcome = .merged
             made.facts.rule = .merged
-            made.facts.mergedInto = calls[survivor(of: call)].key.text
+            made.facts.mergedInto = calls[survivor(of: call)].record.callID
             return
         }
         chooseRoot(call)
@@ -105,10 +105,13 @@ extension CallGraph {
         sight.answered = leg(calls[sight.call].answeredBy)
         for entry in slots {
             let slot = Int(entry)
-            for mark in 0..<Int(legs[slot].markCount) {
-                switch legs[slot].marks[mark].act {
+            var place = legs[slot].firstMark
+            while place != Self.none {
+                let mark = marks[place]
+                place = mark.next
+                switch mark.act {
                 case .blindTransfer, .attendedTransfer, .referTransfer:
-                    sight.transferAt = min(sight.transferAt, legs[slot].marks[mark].time)
+                    sight.transferAt = min(sight.transferAt, mark.time)
                 default: break
                 }
             }
@@ -163,7 +166,7 @@ extension CallGraph {
         record.sipCode = leg.sipCode
         record.isEndEstimated = leg.flags.contains(.endEstimated)
         if leg.home != Self.none, Int(leg.home) != sight.call {
-            record.cameFrom = calls[Int(leg.home)].key.text
+            record.cameFrom = calls[Int(leg.home)].record.callID
         }
         return record
     }
@@ -194,7 +197,7 @@ extension CallGraph {
         guard leg.isDialed, slot != sight.root, !roles.contains(.technical), !leg.isPickup else {
             return false
         }
-        return !leg.flags.contains(.originated) || leg.key.hash != calls[sight.call].key.hash
+        return !leg.flags.contains(.originated) || leg.key.hash != calls[sight.call].keyHash
     }
 
     private func roles(of slot: Int, _ sight: Sight, _ slots: [UInt32]) -> LegRoles {

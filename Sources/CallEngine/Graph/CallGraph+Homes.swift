@@ -27,7 +27,7 @@ extension CallGraph {
         let key: CallKey = key(text, in: payload, legs[slot].pbx)
         legs[slot].flags.insert(.hasLinkedID)
         let home = legs[slot].home
-        if home != Self.none, calls[Int(home)].key == key { return }
+        if home != Self.none, calls[Int(home)].has(key) { return }
         let pbx = legs[slot].pbx
         let known = findCall(key, pbx)
         guard let target = known ?? makeCall(key, text, payload, slot, moment, counting: isNew) else {
@@ -228,7 +228,7 @@ extension CallGraph {
         if calls[left].startedAt != calls[right].startedAt {
             return calls[left].startedAt < calls[right].startedAt
         }
-        return calls[left].key.text.string < calls[right].key.text.string
+        return calls[left].record.callID.string < calls[right].record.callID.string
     }
 
     // MARK: Root
@@ -237,10 +237,10 @@ extension CallGraph {
     private func rootRank(_ slot: Int, _ call: Int) -> UInt8 {
         let leg = legs[slot]
         // A linkedid is the unique id of the oldest channel.
-        let isNamed = leg.key.hash == calls[call].key.hash
+        let isNamed = leg.key.hash == calls[call].keyHash
         if leg.flags.contains(.secondHalf), !leg.isDialed, let partner = self.leg(leg.partner) {
             // Its other half is called by an application: this half acts for whom it is called.
-            let partnerIsNamed = legs[partner].key.hash == calls[call].key.hash
+            let partnerIsNamed = legs[partner].key.hash == calls[call].keyHash
             if legs[partner].flags.contains(.originated) { return partnerIsNamed ? 1 : 5 }
             if legs[partner].isDialed { return 6 }
             return 3

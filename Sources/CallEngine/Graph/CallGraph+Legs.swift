@@ -142,9 +142,10 @@ extension CallGraph {
             let text = act == .ivr ? name : data
             isKept = text.withBytes(in: payload) { bytes in
                 let end = bytes.firstIndex { $0 == 0x2C || $0 == 0x40 || $0 == 0x7C } ?? bytes.count
-                return legs[slot].mark(
+                return marks.append(
                     act, at: time,
-                    name: UnsafeRawBufferPointer(rebasing: bytes[..<(act == .ivr ? bytes.count : end)]))
+                    name: UnsafeRawBufferPointer(rebasing: bytes[..<(act == .ivr ? bytes.count : end)]),
+                    to: &legs[slot])
             }
         } else {
             legs[slot].acts |= act.bit
@@ -157,7 +158,7 @@ extension CallGraph {
 
     /// Adds a mark that no application's name tells.
     mutating func mark(_ slot: Int, _ act: LegAct, _ time: PBXTime, name: UnsafeRawBufferPointer) {
-        let isKept = legs[slot].mark(act, at: time, name: name)
+        let isKept = marks.append(act, at: time, name: name, to: &legs[slot])
         if !isKept, legs[slot].home != Self.none { calls[Int(legs[slot].home)].isIncomplete = true }
     }
 

@@ -206,13 +206,13 @@ extension CallGraph {
     private mutating func refer(
         _ slot: Int, _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ moment: Moment
     ) {
-        var place = (0..<Int(legs[slot].markCount)).last { legs[slot].marks[$0].act == .referTransfer }
+        var place = marks.lastPlace(of: legs[slot]) { $0.act == .referTransfer }
         if place == nil || event.transferIsNew {
             let act: LegAct = event.transferFailed ? .failedTransfer : .referTransfer
             event.transferNumber.withBytes(in: payload) { mark(slot, act, moment.time, name: $0) }
-            place = Int(legs[slot].markCount) - 1
+            place = marks.lastPlace(of: legs[slot]) { _ in true }
         } else if let place, event.transferFailed {
-            legs[slot].marks[place].act = .failedTransfer
+            marks[place].act = .failedTransfer
         }
         if event.transferFailed {
             legs[slot].flags.remove(.transferer)
@@ -227,9 +227,9 @@ extension CallGraph {
         if let second = findLeg(event.secondLeg, payload, pbx) { legs[second].flags.insert(.transferer) }
         guard let target = findLeg(event.transferTarget, payload, pbx) else { return }
         legs[target].flags.insert(.target)
-        if let place, legs[slot].marks[place].name.isEmpty {
+        if let place, marks[place].name.isEmpty {
             let number = number(of: target)
-            number.withUnsafeBytes { _ = legs[slot].marks[place].name.assign($0) }
+            number.withUnsafeBytes { _ = marks[place].name.assign($0) }
         }
     }
 

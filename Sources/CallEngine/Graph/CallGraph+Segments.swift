@@ -37,9 +37,11 @@ extension CallGraph {
         for entry in made.slots {
             let slot = Int(entry)
             let leg = legs[slot]
-            for index in 0..<Int(leg.markCount) {
-                let mark = leg.marks[index]
-                let next = index + 1 < Int(leg.markCount) ? leg.marks[index + 1].time : .none
+            var place = leg.firstMark
+            while place != Self.none {
+                let mark = marks[place]
+                place = mark.next
+                let next = place == Self.none ? PBXTime.none : marks[place].time
                 let end = next.isKnown ? next : (leg.endedAt.isKnown ? leg.endedAt : sight.end)
                 add(mark, of: slot, until: end, &made, sight)
             }
@@ -58,7 +60,7 @@ extension CallGraph {
     }
 
     private func add(
-        _ mark: Leg.Mark, of slot: Int, until end: PBXTime, _ made: inout CallDetails, _ sight: Sight
+        _ mark: LegMarks.Mark, of slot: Int, until end: PBXTime, _ made: inout CallDetails, _ sight: Sight
     ) {
         let name = Self.text(mark.name)
         switch mark.act {
@@ -90,7 +92,7 @@ extension CallGraph {
     }
 
     private func addQueue(
-        _ mark: Leg.Mark, of slot: Int, until end: PBXTime, _ made: inout CallDetails, _ sight: Sight
+        _ mark: LegMarks.Mark, of slot: Int, until end: PBXTime, _ made: inout CallDetails, _ sight: Sight
     ) {
         var segment = CallSegment(.queue, name: Self.text(mark.name), from: mark.time, to: end)
         let first = Int32(made.attempts.count)

@@ -97,6 +97,7 @@ public struct CallGraph: ~Copyable {
     var calls: SlotTable<CallState>
     var bridges: SlotTable<Bridge>
     var stems: SlotTable<LocalStem>
+    var marks = LegMarks()
     var touched: [UInt32] = []
     var ended: [Deadline] = []
     var endedHead = 0
@@ -124,8 +125,8 @@ public struct CallGraph: ~Copyable {
         self.maximumLegs = maximumLegs
         self.grouping = grouping
         random = seed
-        legs = SlotTable(minimumCapacity: 64)
-        calls = SlotTable(minimumCapacity: 32)
+        legs = SlotTable(minimumCapacity: 64, reserving: maximumLegs)
+        calls = SlotTable(minimumCapacity: 32, reserving: registry.capacity)
         bridges = SlotTable(minimumCapacity: 16)
         stems = SlotTable(minimumCapacity: 16)
     }
@@ -237,11 +238,11 @@ public struct CallGraph: ~Copyable {
         let home = Int(legs[slot].home)
         let call = survivor(of: home)
         var placement = Placement(key: calls[call].key, pbx: legs[slot].pbx)
-        guard calls[call].key.isFolded else { return placement }
+        guard calls[call].keyIsFolded else { return placement }
         // A folded key is not the whole id; the event has it if it names this very call.
         if home == call, !event.channel.linkedID.isEmpty {
             placement.callID = event.channel.linkedID
-        } else if home == call, legs[slot].key.hash == calls[call].key.hash {
+        } else if home == call, legs[slot].key.hash == calls[call].keyHash {
             placement.callID = idText
         }
         return placement
@@ -292,7 +293,7 @@ public struct CallGraph: ~Copyable {
 
     @inline(__always)
     func findCall(_ key: CallKey, _ pbx: UInt16) -> Int? {
-        calls.find(mixed(key.hash, pbx)) { $0.pointee.record.pbx == pbx && $0.pointee.key == key }
+        calls.find(mixed(key.hash, pbx)) { $0.pointee.record.pbx == pbx && $0.pointee.has(key) }
     }
 
     /// The leg meant, if it is still remembered.

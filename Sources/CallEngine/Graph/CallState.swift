@@ -17,7 +17,9 @@ enum MergeEvidence: UInt8, BitwiseCopyable {
 ///     error      never set by events; rows of the old daemon may have it
 struct CallState: BitwiseCopyable {
     var record: CallRecord
-    var key: CallKey
+    /// Of the call's id; the text is the record's.
+    var keyHash: UInt64
+    var keyIsFolded: Bool
     var hash: UInt64
     var stamp: UInt32
     var firstLeg = UInt32.max
@@ -68,5 +70,22 @@ struct CallState: BitwiseCopyable {
     /// When to forget it; monotonic nanoseconds, 0 while the call lives.
     var forgetAt: UInt64 = 0
 
+    init(record: CallRecord, key: CallKey, hash: UInt64, stamp: UInt32, startedAt: PBXTime) {
+        self.record = record
+        self.record.callID = key.text
+        keyHash = key.hash
+        keyIsFolded = key.isFolded
+        self.hash = hash
+        self.stamp = stamp
+        self.startedAt = startedAt
+    }
+
     var isMerged: Bool { survivor != .max }
+
+    /// The call's id as the key of tables.
+    var key: CallKey { CallKey(text: record.callID, hash: keyHash, isFolded: keyIsFolded) }
+
+    /// Whether that is the key; nothing is copied for it.
+    @inline(__always)
+    func has(_ key: CallKey) -> Bool { keyHash == key.hash && record.callID == key.text }
 }

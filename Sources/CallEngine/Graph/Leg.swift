@@ -92,15 +92,6 @@ struct Leg: BitwiseCopyable {
         static let incoming = Flags(rawValue: 32768)
     }
 
-    /// Something the leg's channel did that parts of a call are made of.
-    struct Mark: BitwiseCopyable {
-        var time = PBXTime.none
-        var act = LegAct.none
-        var name = InlineText<31>()
-    }
-
-    static let maximumMarks = 6
-
     var key: ChannelKey
     var hash: UInt64
     var stamp: UInt32
@@ -155,7 +146,8 @@ struct Leg: BitwiseCopyable {
     /// As the contract reads the channel: who calls, who is called.
     var caller = InlineText<48>()
     var callee = InlineText<48>()
-    var marks = InlineArray<6, Mark>(repeating: Mark())
+    /// Of `LegMarks`.
+    var firstMark = UInt32.max
 
     init(key: ChannelKey, hash: UInt64, stamp: UInt32, pbx: UInt16, startedAt: PBXTime) {
         self.key = key
@@ -178,21 +170,5 @@ struct Leg: BitwiseCopyable {
     var isPickup: Bool {
         flags.contains(.pickup)
             || (flags.contains(.incoming) && !isLocalHalf && dialStatus == .answer && !dialedAt.isKnown)
-    }
-
-    /// Notes that the channel does something else now.
-    ///
-    /// - Returns: Whether there was room.
-    mutating func mark(_ act: LegAct, at time: PBXTime, name: UnsafeRawBufferPointer) -> Bool {
-        acts |= act.bit
-        var isKept = true
-        if Int(markCount) == Self.maximumMarks {
-            markCount -= 1
-            isKept = false
-        }
-        marks[Int(markCount)] = Mark(time: time, act: act)
-        _ = marks[Int(markCount)].name.assign(name)
-        markCount += 1
-        return isKept
     }
 }

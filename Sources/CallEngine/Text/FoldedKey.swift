@@ -22,6 +22,13 @@ public struct FoldedKey<let capacity: Int>: Sendable, BitwiseCopyable {
         }
     }
 
+    /// Puts the parts of a key together again.
+    init(text: InlineText<capacity>, hash: UInt64, isFolded: Bool) {
+        self.text = text
+        self.hash = hash
+        self.isFolded = isFolded
+    }
+
     private static func folded(_ bytes: UnsafeRawBufferPointer, _ hash: UInt64, _ hasher: TextHash) -> [UInt8]
     {
         let kept = InlineText<capacity>.fittingLength(of: bytes, limit: capacity - 33)

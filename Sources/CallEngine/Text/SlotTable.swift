@@ -3,6 +3,9 @@
 /// One owner, no locks. Slot numbers are stable while a record lives; records move when the table grows, so
 /// pointers to them must not be kept. Removal shifts later entries back, so there are no tombstones and
 /// look-ups stay short for ever. Growth doubles the index: amortised O(1).
+///
+/// Room for records is reserved at the start and taken when it is first used, so that a table that grows to its usual size
+/// copies none of them and holds no more memory than it has records.
 struct SlotTable<Record: BitwiseCopyable>: ~Copyable {
     private var hashes: UnsafeMutablePointer<UInt64>
     private var slots: UnsafeMutablePointer<UInt32>
@@ -13,12 +16,15 @@ struct SlotTable<Record: BitwiseCopyable>: ~Copyable {
     private var usedSlots = 0
     private(set) var count = 0
 
-    /// Room for `minimumCapacity` records before the first growth.
-    init(minimumCapacity: Int) {
+    /// Most memory that is reserved; beyond it records are copied when the table doubles.
+    static var maximumReservedBytes: Int { 256 << 20 }
+
+    /// Room for `minimumCapacity` records before the first growth of the index, and for `reserved` before they are copied.
+    init(minimumCapacity: Int, reserving reserved: Int = 0) {
         var capacity = 16
         while capacity < minimumCapacity { capacity *= 2 }
-        recordCapacity = capacity
         indexCapacity = capacity * 2
+        recordCapacity = max(capacity, min(reserved, Self.maximumReservedBytes / MemoryLayout<Record>.stride))
         records = .allocate(capacity: recordCapacity)
         slots = .allocate(capacity: indexCapacity)
         hashes = .allocate(capacity: indexCapacity)
