@@ -237,7 +237,7 @@ extension CRMAction {
     /// The call, whichever action.
     var call: CRMCall {
         switch self {
-        case .register(let call), .finish(let call): call
+        case .register(let call), .telephones(let call), .finish(let call): call
         }
     }
 }

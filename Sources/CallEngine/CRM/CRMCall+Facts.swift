@@ -1,3 +1,5 @@
+import Protocols
+
 extension CRMCall {
     /// Takes what the legs told of the call.
     mutating func take(_ facts: CallFacts) {
@@ -11,5 +13,24 @@ extension CRMCall {
         transferredBy = facts.transferredBy.isEmpty ? nil : facts.transferredBy.string
         transferredTo = facts.transferredTo.isEmpty ? nil : facts.transferredTo.string
         queue = facts.queue.isEmpty ? nil : facts.queue.string
+    }
+}
+
+extension CRMCall {
+    /// Takes who was called and who talked.
+    mutating func take(_ details: borrowing CallDetails) {
+        for segment in details.segments where segment.kind == .talk && !segment.name.isEmpty {
+            talks.append(
+                CRMTalk(
+                    number: segment.name.string, startedAt: segment.startedAt, endedAt: segment.endedAt))
+        }
+        var last: Timestamp?
+        for index in details.attempts {
+            let leg = details.legs[Int(index)]
+            let time = leg.ringingAt ?? leg.dialedAt ?? leg.startedAt
+            guard !leg.number.isEmpty, last.map({ time >= $0 }) ?? true else { continue }
+            last = time
+            lastRung = leg.number.string
+        }
     }
 }

@@ -6,6 +6,8 @@ public struct CRMCall: Sendable, Hashable {
     public var pbx: UInt16 = 0
     /// The call's key at the PBX; basis of Bitrix24's `EXTERNAL_CALL_ID`.
     public var callID: String
+    /// Of a conversation that is told as a call of its own: the key of the call it is part of.
+    public var wholeID: String?
     /// Which way the call goes.
     public var direction: CallDirection
     /// Who called; `nil` when hidden or unknown.
@@ -43,6 +45,13 @@ public struct CRMCall: Sendable, Hashable {
     /// The last queue the caller waited in.
     public var queue: String?
 
+    /// The telephone that rang last, or was called last, by its number.
+    public var lastRung: String?
+    /// Who talked with the caller, in the order of their beginnings; known once the call has ended.
+    public var talks: [CRMTalk] = []
+    /// Telephones at which the call rings or is spoken now, by their numbers; only with ``CRMAction/telephones(_:)``.
+    public var telephones: [String] = []
+
     /// Talk time in whole seconds, never negative, 0 when never answered: with persons where one talked, else, for a
     /// machine's answer, from the answer to the end.
     public var talkSeconds: Int {
@@ -69,10 +78,36 @@ public struct CRMCall: Sendable, Hashable {
     }
 }
 
+/// One conversation of a call.
+public struct CRMTalk: Sendable, Hashable {
+    /// Number or extension of who talked with the caller.
+    public var number: String
+    /// PBX time of its begin.
+    public var startedAt: Timestamp
+    /// PBX time of its end.
+    public var endedAt: Timestamp
+
+    /// All fields; see each.
+    public init(number: String, startedAt: Timestamp, endedAt: Timestamp) {
+        self.number = number
+        self.startedAt = startedAt
+        self.endedAt = endedAt
+    }
+}
+
 /// What the CRM shall be told; released only when the call's row is durable.
 public enum CRMAction: Sendable, Hashable {
     /// The call began.
     case register(CRMCall)
+    /// It rings at other telephones than before, or is spoken at others; `register` of the same call was given before.
+    case telephones(CRMCall)
     /// The call ended; `register` of the same call was given before.
     case finish(CRMCall)
+
+    /// The call.
+    public var call: CRMCall {
+        switch self {
+        case .register(let call), .telephones(let call), .finish(let call): call
+        }
+    }
 }

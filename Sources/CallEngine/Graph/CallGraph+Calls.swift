@@ -61,7 +61,7 @@ extension CallGraph {
         return legs[partner].flags.contains(.originated)
     }
 
-    private func crmCall(_ call: Int, _ facts: CallFacts?) -> CRMCall {
+    func crmCall(_ call: Int, _ facts: CallFacts?) -> CRMCall {
         let record = calls[call].record
         let long = record.flags.contains(.longTexts) ? longTexts[UInt32(call)] : nil
         var told = CRMCall(
@@ -99,7 +99,7 @@ extension CallGraph {
                 details.isRepeated = calls[call].hasGivenEnd
                 if calls[call].record.status == .finished { calls[call].hasGivenEnd = true }
             }
-            if isEnding { end(call, &actions) }
+            if isEnding { end(call, &actions) } else { tellTelephones(call, &actions) }
             // Only now: looking at the legs may have touched it again.
             calls[call].isTouched = false
             let isNew = !calls[call].isPublished
@@ -123,7 +123,9 @@ extension CallGraph {
         register(call, isLast: true, &actions)
         guard calls[call].isRegistered, !calls[call].finishIsTold else { return }
         calls[call].finishIsTold = true
-        actions.append(.finish(crmCall(call, details.facts)))
+        var told = crmCall(call, details.facts)
+        told.take(details)
+        actions.append(.finish(told))
     }
 
     // MARK: Forgetting

@@ -131,6 +131,7 @@ extension CallGraph {
         guard legs[slot].isOpen else { return }
         legs[slot].flags.remove(.open)
         legs[slot].endedAt = time
+        if legs[slot].isDialed { noteTelephones(slot) }
         guard legs[slot].home != Self.none else {
             return forgetLater(slot: slot, stamp: legs[slot].stamp, isCall: false, moment.now)
         }

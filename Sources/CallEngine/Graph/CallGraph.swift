@@ -85,6 +85,8 @@ public struct CallGraph: ~Copyable {
 
     /// What readers on other threads see.
     public let registry: CallRegistry
+    /// Whether the CRM is told at which telephones a call rings.
+    public var tellsTelephones = false
     /// What happened so far.
     public internal(set) var counters = Counters()
 
@@ -195,6 +197,7 @@ public struct CallGraph: ~Copyable {
         }
         calls[call].record.eventCount &+= 1
         touch(call)
+        if event.kind == .dial { calls[call].telephonesChanged = true }
         if Self.showsCall(event) { register(call, isLast: false, &actions) }
         if calls[call].needsSave { calls[call].record.updatedAt = receivedAt }
         return placement

@@ -50,6 +50,10 @@ struct CallState: BitwiseCopyable {
     var hasCaller = false
     var hasOriginated = false
     var isRegistered = false
+    /// A telephone of it began to ring, was answered, or stopped.
+    var telephonesChanged = false
+    /// Hash of the telephones that the CRM was told of; 0: of none.
+    var telephonesTold = 0
     var finishIsTold = false
     /// Changed since it was last given to the store.
     var needsSave = false

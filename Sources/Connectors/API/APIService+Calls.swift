@@ -152,7 +152,7 @@ extension APIService {
     }
 
     /// The `limit` asked for; `nil` when the request was refused for it.
-    private func limit(in request: HTTPRequest, orElse fallback: Int, _ exchange: HTTPExchange) -> Int? {
+    func limit(in request: HTTPRequest, orElse fallback: Int, _ exchange: HTTPExchange) -> Int? {
         guard let text = request.query(named: "limit") else { return fallback }
         if let number = Self.limit(text) { return number }
         refuse(exchange, status: 400, "limit must be a number from 1 to \(Self.maximumLimit)")

@@ -10,7 +10,7 @@ package import Reactor
 ///     GET  /metrics                                   GET  /api/stats, /api/latency
 ///     GET  /api/stream       Server-Sent Events       GET  /api/calls/:call_id/events
 ///                                                     GET  /api/calls/:call_id/explain
-///                                                     POST /api/test/events
+///     GET  /api/crm/outbox, /api/crm/failed           POST /api/test/events
 ///
 /// Nothing here blocks: the database is read through `StoreReader`, and the engine through copies.
 package final class APIService: HTTPService {
@@ -45,6 +45,7 @@ package final class APIService: HTTPService {
     /// A known path.
     private enum Route {
         case page, health, metrics, stats, latency, calls, gaps, stream, testEvents
+        case steps(CRMStepQuery.Kind)
         case call(String)
         case events(of: String)
         case explanation(of: String)
@@ -66,6 +67,7 @@ package final class APIService: HTTPService {
         case .latency: latency(exchange)
         case .calls: listCalls(request, exchange)
         case .gaps: listGaps(request, exchange)
+        case .steps(let kind): listSteps(kind, request, exchange)
         case .call(let callID): showCall(callID, request, exchange)
         case .events(let callID): listEvents(callID, request, exchange)
         case .explanation(let callID): explain(callID, exchange)
@@ -99,6 +101,8 @@ package final class APIService: HTTPService {
         case "/api/latency": return .latency
         case "/api/calls": return .calls
         case "/api/gaps": return .gaps
+        case "/api/crm/outbox": return .steps(.open)
+        case "/api/crm/failed": return .steps(.failed)
         case "/api/stream": return .stream
         case "/api/test/events": return .testEvents
         default: return nil

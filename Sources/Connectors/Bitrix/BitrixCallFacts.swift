@@ -102,7 +102,8 @@ extension BitrixCallFacts {
     /// internal calls in `from-internal` call them outbound).
     ///
     /// Our side is named by extension if it looks like one. Otherwise (the company's number was called, or
-    /// the trunk's number calls) the call goes to the fallback user, and that number is the line.
+    /// the trunk's number calls) the call goes to the fallback user, and that number is the line. At the end whoever talked
+    /// last comes before whoever was called, and of a missed call whose telephone rang last.
     ///
     /// Who has the extension is said by the settings (`BITRIX_EXTENSION_USERS`), else by the directory, else by the
     /// portal itself. A number of either is an extension however long it is.
@@ -126,7 +127,7 @@ extension BitrixCallFacts {
             case .outbound: .outgoing
             case .unknown: isExtension(caller) ? .outgoing : .incoming
             }
-        let (customer, ours) = type == .incoming ? (caller, callee) : (callee, caller)
+        let (customer, called) = type == .incoming ? (caller, callee) : (callee, caller)
         guard
             let phoneNumber = customer.map({ configuration.numberRules.rewritten($0) })
                 ?? configuration.hiddenNumber
@@ -135,14 +136,17 @@ extension BitrixCallFacts {
         var facts = BitrixCallFacts(
             type: type, phoneNumber: phoneNumber, user: .userID(configuration.fallbackUserID),
             lineNumber: configuration.lineNumber)
-        if let ours {
-            if isExtension(ours) {
-                facts.userHasPhone = true
-                let userID = configuration.extensionUsers[ours] ?? directory?.userID(extension: ours)
-                facts.user = userID.map { .userID($0) } ?? .phoneInner(ours)
-            } else {
-                facts.lineNumber = ours
-            }
+        if let called, !isExtension(called) { facts.lineNumber = called }
+        // Once it has ended: the last who talked, else of a call from outside whose telephone rang last.
+        let talked = call.talks.filter { isExtension($0.number) && $0.number != customer }
+            .max { $0.endedAt < $1.endedAt }?.number
+        let answered = type == .incoming ? call.answeredBy : nil
+        let rang = type == .incoming && call.talks.isEmpty ? call.lastRung : nil
+        let persons = [talked, answered, rang, called].compactMap { $0 }
+        if let ours = persons.first(where: { isExtension($0) }) {
+            facts.userHasPhone = true
+            let userID = configuration.extensionUsers[ours] ?? directory?.userID(extension: ours)
+            facts.user = userID.map { .userID($0) } ?? .phoneInner(ours)
         }
         return .call(facts)
     }

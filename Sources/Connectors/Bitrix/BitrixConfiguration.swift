@@ -14,6 +14,8 @@ package struct BitrixConfiguration: Sendable, Hashable, CustomStringConvertible 
     package var extensionUsers: [String: Int] = [:]
     /// Who gets a call from outside that nobody answered.
     package var missedCalls = MissedCalls.rung
+    /// What becomes of a call that was handed on.
+    package var transfers = Transfers.last
     /// How often the employees are read anew.
     package var directoryInterval: Duration = .seconds(15 * 60)
     /// What becomes of the customers' numbers before the portal gets them.
@@ -68,12 +70,20 @@ package struct BitrixConfiguration: Sendable, Hashable, CustomStringConvertible 
 
     /// Who gets a call from outside that nobody answered.
     package enum MissedCalls: String, Sendable, Hashable, CaseIterable {
-        /// Whoever was called.
+        /// Whoever's telephone rang last.
         case rung
         /// The default user.
         case fixed
-        /// Whoever is responsible for the client in the CRM; else whoever was called.
+        /// Whoever is responsible for the client in the CRM; else whoever's telephone rang last.
         case responsible
+    }
+
+    /// What becomes of a call that was handed on.
+    package enum Transfers: String, Sendable, Hashable, CaseIterable {
+        /// One record, for the last who talked.
+        case last
+        /// A record for each who talked, with the time of their own.
+        case each
     }
 
     /// Bounds of the repeats of one step.
@@ -115,7 +125,9 @@ extension BitrixConfiguration {
         "BITRIX_EXTENSION_USERS":
             "users of extensions that the portal does not know, such as 21401=7,21402=8",
         "BITRIX_MISSED_CALLS":
-            "who gets a missed call: rung (whoever was called, default), fixed (the default user), responsible (the client's)",
+            "who gets a missed call: rung (whose telephone rang last, default), fixed (the default user), responsible (the client's)",
+        "BITRIX_TRANSFERS":
+            "a call that was handed on: last (one record, for the last who talked; default), each (a record for each)",
         "BITRIX_USERS_MINUTES": "how often the employees are read anew, 1 to 1440 (default 15)",
         "BITRIX_NUMBER_RULES":
             "PATTERN=REPLACEMENT;… for customers' numbers, extended regular expressions, groups as \\1",
@@ -156,6 +168,12 @@ extension BitrixConfiguration {
                     variable: "BITRIX_MISSED_CALLS", problem: "must be rung, fixed or responsible")
             }
             missedCalls = policy
+        }
+        if let text = reader.text("BITRIX_TRANSFERS") {
+            guard let policy = Transfers(rawValue: text.lowercased()) else {
+                throw BitrixConfigurationError(variable: "BITRIX_TRANSFERS", problem: "must be last or each")
+            }
+            transfers = policy
         }
         if let minutes = try reader.integer("BITRIX_USERS_MINUTES", in: 1...1440) {
             directoryInterval = .seconds(minutes * 60)

@@ -54,6 +54,10 @@ package final class CallPipeline {
         package var prefixes: [String]
         /// Whether a CRM is to be told of calls.
         package var tellsCRM: Bool
+        /// Whether it is to be told at which telephones they ring.
+        package var tellsTelephones = false
+        /// Whether each conversation of a call is told as a call of its own.
+        package var tellsConversations = false
 
         /// Shards for `count` loops, each bounded by `maximumCalls`.
         package init(
@@ -128,6 +132,7 @@ package final class CallPipeline {
             registry: shared.registries[index], hasher: shared.hasher, seed: SystemRandom.uint64(),
             maximumLegs: shared.registries[index].capacity * 4, grouping: shared.grouping,
             prefixes: shared.prefixes)
+        graph.tellsTelephones = shared.tellsTelephones
         outgoingCalls = Array(repeating: [], count: shared.mailboxes.count)
         heldActions = Array(repeating: [], count: shared.mailboxes.count)
         outgoing = Array(repeating: nil, count: shared.mailboxes.count)
@@ -420,6 +425,7 @@ package final class CallPipeline {
             }
         }
         if !shared.tellsCRM { actions.removeAll(keepingCapacity: true) }
+        if shared.tellsConversations, !actions.isEmpty { actions = actions.flatMap(\.byConversation) }
         for owner in outgoingCalls.indices where owner != index {
             var told = heldActions[owner]
             heldActions[owner].removeAll()
@@ -438,11 +444,8 @@ package final class CallPipeline {
     }
 
     private func owner(of action: CRMAction) -> Int {
-        switch action {
-        case .register(let call), .finish(let call):
-            var callID = call.callID
-            return shared.shard(of: callID.withUTF8 { shared.hasher(UnsafeRawBufferPointer($0)) })
-        }
+        var callID = action.call.wholeID ?? action.call.callID
+        return shared.shard(of: callID.withUTF8 { shared.hasher(UnsafeRawBufferPointer($0)) })
     }
 
     private func measure(_ stage: LatencyStage, since receipt: MonotonicInstant, count: Int) {

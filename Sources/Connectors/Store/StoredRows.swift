@@ -147,6 +147,8 @@ package protocol StoreReader: AnyObject {
     func gaps(limit: Int, completion: @escaping (Result<[StoredGap], StoreError>) -> Void)
     /// When each PBX was last heard.
     func sightings(completion: @escaping (Result<[PBXSighting], StoreError>) -> Void)
+    /// Steps for CRMs.
+    func steps(_ query: CRMStepQuery, completion: @escaping (Result<CRMStepList, StoreError>) -> Void)
     /// Closes the connection; waiting reads complete as unavailable.
     func stop()
 }

@@ -14,7 +14,7 @@ struct CallflowFast: AsyncParsableCommand {
         version: Version.text,
         subcommands: [
             ServeCommand.self, SimulateCommand.self, CheckConfigCommand.self, MigrateCommand.self,
-            BackupCommand.self, ExplainCommand.self, RebuildCommand.self, DoctorCommand.self,
+            BackupCommand.self, ExplainCommand.self, RebuildCommand.self, DoctorCommand.self, CRMCommand.self,
             VersionCommand.self,
         ],
         defaultSubcommand: ServeCommand.self)

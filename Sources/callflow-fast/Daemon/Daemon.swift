@@ -117,11 +117,13 @@ struct Daemon {
         settings.storeSettings.readConnections = max(
             1, min(Self.mostReaders, settings.poolSize - loops - others))
         let metrics = Metrics()
+        var shared = CallPipeline.Shared(
+            count: loops, maximumCalls: settings.maximumCalls, metrics: metrics,
+            grouping: settings.grouping, prefixes: settings.pbxs.prefixes, tellsCRM: hasCRM)
+        shared.tellsTelephones = settings.bitrix?.showsCard ?? false
+        shared.tellsConversations = settings.bitrix?.transfers == .each
         plan = DaemonPlan(
-            settings: settings, loops: loops,
-            shared: .init(
-                count: loops, maximumCalls: settings.maximumCalls, metrics: metrics,
-                grouping: settings.grouping, prefixes: settings.pbxs.prefixes, tellsCRM: hasCRM),
+            settings: settings, loops: loops, shared: shared,
             orders: (0..<loops).map { _ in Mailbox(capacity: DaemonPlan.orderCapacity) },
             crmActions: Mailbox(capacity: DaemonPlan.crmMailboxCapacity),
             store: try Store(

@@ -27,13 +27,15 @@ final class Playback {
 
     init(
         _ subscription: CallGraph.Subscription = .allChannels, capacity: Int = 4096,
-        maximumLegs: Int = 262_144, grouping: CallGrouping = .linkedID, prefixes: [String] = []
+        maximumLegs: Int = 262_144, grouping: CallGrouping = .linkedID, prefixes: [String] = [],
+        tellsTelephones: Bool = false
     ) {
         registry = CallRegistry(capacity: capacity, hasher: Self.hasher)
         self.subscription = subscription
         graph = CallGraph(
             registry: registry, hasher: Self.hasher, seed: 1, maximumLegs: maximumLegs, grouping: grouping,
             prefixes: prefixes)
+        graph.tellsTelephones = tellsTelephones
     }
 
     var counters: CallGraph.Counters { graph.counters }

@@ -13,6 +13,8 @@ final class FakeReader: StoreReader {
     /// Legs and parts by call.
     var parts: [String: StoredParts] = [:]
     var gapRows: [StoredGap] = []
+    var steps = CRMStepList(steps: [], total: 0)
+    private(set) var queries: [CRMStepQuery] = []
     private(set) var filters: [CallFilter] = []
     private(set) var askedIDs: [String] = []
     private(set) var pages: [EventPage] = []
@@ -41,6 +43,12 @@ final class FakeReader: StoreReader {
     func gaps(limit: Int, completion: @escaping (Result<[StoredGap], StoreError>) -> Void) {
         let result: Result<[StoredGap], StoreError> =
             failure.map { .failure($0) } ?? .success(Array(gapRows.prefix(limit)))
+        loop.schedule(after: .zero) { completion(result) }
+    }
+
+    func steps(_ query: CRMStepQuery, completion: @escaping (Result<CRMStepList, StoreError>) -> Void) {
+        queries.append(query)
+        let result: Result<CRMStepList, StoreError> = failure.map { .failure($0) } ?? .success(steps)
         loop.schedule(after: .zero) { completion(result) }
     }
 

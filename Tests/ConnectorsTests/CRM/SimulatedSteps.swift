@@ -24,9 +24,20 @@ struct SimulatedSteps {
         let (kind, call): (CRMStepKind, CRMCall) =
             switch action {
             case .register(let call): (.register, call)
+            case .telephones(let call): (.cards, call)
             case .finish(let call): (.finish, call)
             }
         let key = CRMStepKey(callID: call.callID, kind: kind)
+        if kind == .cards, rows[key] != nil {
+            if rows[key]?.step.state.isOpen == false {
+                openCount += 1
+                open.append(key)
+            }
+            rows[key]?.step.state = .waiting
+            rows[key]?.step.call = CRMCall(json: call.json)
+            rows[key]?.created = now
+            return
+        }
         guard rows[key] == nil else { return }
         order.append(key)
         open.append(key)
@@ -44,7 +55,9 @@ struct SimulatedSteps {
     /// Rows of which something is still to be done.
     private(set) var openCount = 0
 
-    func count(_ state: CRMStepState) -> Int { rows.values.count { $0.step.state == state } }
+    func count(_ state: CRMStepState, _ kind: CRMStepKind) -> Int {
+        rows.values.count { $0.step.state == state && $0.step.key.kind == kind }
+    }
 
     /// What an operator's retry does.
     mutating func retryFailed() {
@@ -78,6 +91,9 @@ struct SimulatedSteps {
             switch row.step.state {
             case .waiting, .doubtful: break
             case .sending where row.claimedBy == run || isAbandoned: break
+            case .done where claim.key.kind == .cards, .failed where claim.key.kind == .cards,
+                .skipped where claim.key.kind == .cards:
+                openCount += 1
             case .sending, .done, .failed, .skipped: continue
             }
             row.step.state = .sending

@@ -91,6 +91,7 @@ private final class Simulation {
                 switch action {
                 case .register(let call): ("register", call)
                 case .finish(let call): ("finish", call)
+                case .telephones(let call): ("telephones", call)
                 }
             heard[call.callID, default: []].append(word)
             if database.calls[call.callID] == nil { inDatabaseWhenHeard = false }

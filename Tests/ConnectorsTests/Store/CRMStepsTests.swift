@@ -235,6 +235,150 @@ struct CRMStepsTests {
         bench.close()
     }
 
+    @Test(
+        "lists for a person: open ones from the oldest, failed ones from the newest",
+        arguments: StoreKind.available)
+    func lists(_ kind: StoreKind) throws {
+        let bench = try StoreBench(kind, settings: Self.settings())
+        bench.start()
+        for number in 0..<5 {
+            bench.commit.attach(crm: .register(Self.call("c\(number)")))
+            bench.settle()
+        }
+        try bench.change("UPDATE callflow_crm_steps SET state = 'failed', last_error = 'why' WHERE id <= 3")
+        func list(_ query: CRMStepQuery) throws -> CRMStepList {
+            var answer: Result<CRMStepList, StoreError>?
+            bench.reader.steps(query) { answer = $0 }
+            bench.wait(for: "a list of steps") { answer != nil }
+            return try #require(answer).get()
+        }
+        let failed = try list(CRMStepQuery(.failed, limit: 2))
+        #expect(failed.steps.map(\.key.callID) == ["c2", "c1"])
+        #expect(failed.total == 3)
+        #expect(failed.steps.first?.lastError == "why")
+        let rest = try list(CRMStepQuery(.failed, limit: 2, after: failed.next))
+        #expect(rest.steps.map(\.key.callID) == ["c0"] && rest.next == nil)
+        let open = try list(CRMStepQuery(.open, limit: 2))
+        #expect(open.steps.map(\.key.callID) == ["c3", "c4"] && open.next == nil && open.total == 2)
+        #expect(open.steps.first?.call?.callerNumber == "+79995550101")
+        #expect(try list(CRMStepQuery(.open, after: open.steps.last?.id)).steps.isEmpty)
+        bench.close()
+    }
+
+    @Test(
+        "an operator's retry opens what failed, and doubts what may be there", arguments: StoreKind.available)
+    func retry(_ kind: StoreKind) throws {
+        let bench = try StoreBench(kind, settings: Self.settings())
+        bench.start()
+        for id in ["pair", "refused", "late", "well"] {
+            bench.commit.attach(crm: .register(Self.call(id)))
+            bench.commit.attach(crm: .finish(Self.call(id)))
+        }
+        bench.settle()
+        let steps = StepsBench(bench)
+        // Both sent at once, no answer; the register alone; the finish alone.
+        _ = try steps.claim([
+            CRMStepClaim(Self.key("pair"), user: nil), CRMStepClaim(Self.key("pair", .finish), user: nil),
+            CRMStepClaim(Self.key("refused"), user: nil), CRMStepClaim(Self.key("late"), user: nil),
+            CRMStepClaim(Self.key("late", .finish), user: nil),
+        ])
+        steps.steps.write(
+            ["pair", "refused", "late"].map {
+                CRMStepChange(Self.key($0, .finish), .failed, attempts: 9, error: "x")
+            }
+                + ["pair", "refused"].map { CRMStepChange(Self.key($0), .failed, attempts: 9, error: "y") }
+                + [CRMStepChange(Self.key("late"), .done, attempts: 1, crmCallID: "externalCall.1")])
+        _ = try steps.load(.calls([]))
+        let desk = try bench.desk()
+        #expect(
+            try desk.counts().map { "\($0.kind) \($0.state) \($0.count)" }.sorted() == [
+                "finish failed 3", "finish waiting 1", "register done 1", "register failed 2",
+                "register waiting 1",
+            ])
+        #expect(
+            try desk.reasons().map { "\($0.count) \($0.state) \($0.text)" } == ["3 failed x", "2 failed y"])
+        #expect(try desk.retry(dryRun: true) == 3)
+        #expect(try desk.counts().contains { $0.state == "failed" }, "a dry run changes nothing")
+        #expect(try desk.retry(dryRun: false) == 3)
+        let rows = try steps.load(.calls(["late", "pair", "refused"])).steps
+        let states = Dictionary(uniqueKeysWithValues: rows.map { ($0.key, $0.state) })
+        #expect(states[Self.key("pair")] == .doubtful && states[Self.key("pair", .finish)] == .doubtful)
+        #expect(states[Self.key("refused")] == .waiting && states[Self.key("refused", .finish)] == .waiting)
+        #expect(states[Self.key("late")] == .done && states[Self.key("late", .finish)] == .waiting)
+        #expect(rows.allSatisfy { $0.state == .done || $0.attempts == 0 })
+        steps.stop()
+        bench.close()
+    }
+
+    @Test(
+        "a time is told again: what was told is compared, what is under way is left",
+        arguments: StoreKind.available)
+    func resend(_ kind: StoreKind) throws {
+        let bench = try StoreBench(kind, settings: Self.settings())
+        bench.start()
+        // More than a page, of one second, so that the order is by id.
+        let count = 1_200
+        for number in 0..<count {
+            bench.commit.appendCall(
+                .test("n\(number)") {
+                    $0.startedAt = .test(100 + Int64(number / 400))
+                    $0.endedAt = .test(110 + Int64(number / 400))
+                    $0.status = .finished
+                    $0.outcome = .noAnswer
+                    $0.direction = .inbound
+                    $0.callerNumber.set("+79995550199")
+                })
+        }
+        for (id, start, status) in [
+            ("told", 100, CallStatus.finished), ("under way", 100, .finished), ("skipped", 100, .finished),
+            ("goes on", 100, .answered), ("before", 99, .finished), ("after", 103, .finished),
+        ] {
+            bench.commit.appendCall(
+                .test(id) {
+                    $0.startedAt = .test(Int64(start))
+                    $0.status = status
+                    $0.endedAt = status == .finished ? .test(120) : nil
+                    $0.outcome = status == .finished ? .answered : .none
+                })
+        }
+        for id in ["told", "under way", "skipped"] {
+            bench.commit.attach(crm: .register(Self.call(id)))
+            bench.commit.attach(crm: .finish(Self.call(id)))
+        }
+        bench.settle()
+        let steps = StepsBench(bench)
+        for (id, state) in [("told", CRMStepState.done), ("skipped", .skipped)] {
+            steps.steps.write([
+                CRMStepChange(Self.key(id), state, attempts: 1, crmCallID: "externalCall.old"),
+                CRMStepChange(Self.key(id, .finish), state, attempts: 1),
+            ])
+        }
+        _ = try steps.load(.calls([]))
+        let desk = try bench.desk()
+        let wanted = CRMStepDesk.Resent(new: count, doubted: 2)
+        #expect(try desk.resend(from: .test(100), to: .test(103), target: "bitrix24", dryRun: true) == wanted)
+        #expect(try steps.load(.calls(["n1"])).steps.isEmpty)
+        #expect(
+            try desk.resend(from: .test(100), to: .test(103), target: "bitrix24", dryRun: false) == wanted)
+        let rows = try steps.load(
+            .calls(["n1", "n1199", "told", "under way", "skipped", "goes on", "before", "after"]))
+        let states = Dictionary(grouping: rows.steps, by: \.key.callID).mapValues { $0.map(\.state) }
+        #expect(
+            states == [
+                "n1": [.waiting, .waiting], "n1199": [.waiting, .waiting], "told": [.doubtful, .doubtful],
+                "under way": [.waiting, .waiting], "skipped": [.waiting, .waiting],
+            ])
+        let new = try #require(rows.steps.first { $0.key == Self.key("n1", .finish) })
+        #expect(new.call?.outcome == .noAnswer && new.call?.callerNumber == "+79995550199")
+        #expect(new.call?.startedAt == .test(100) && new.call?.endedAt == .test(110) && new.pbx == "main")
+        #expect(rows.steps.first { $0.key == Self.key("told") }?.crmCallID == nil, "it is looked up anew")
+        // What is on its way now is left alone.
+        let again = CRMStepDesk.Resent(new: 0, doubted: 0)
+        #expect(try desk.resend(from: .test(100), to: .test(103), target: "bitrix24", dryRun: false) == again)
+        steps.stop()
+        bench.close()
+    }
+
     @Test("through the spool while the database is away", .enabled(if: PostgresCluster.isInstalled))
     func spooled() throws {
         let path = "/tmp/callflow-steps-\(UInt64.random(in: 0...UInt64.max)).spool"
@@ -343,6 +487,11 @@ extension StoreBench {
         } else {
             try PostgresCluster.shared().execute(postgres, database: database)
         }
+    }
+
+    fileprivate func desk() throws -> CRMStepDesk {
+        try CRMStepDesk(
+            location: try StoreLocation(databaseURL: url), settings: store.settings, isReadOnly: false)
     }
 
     fileprivate func backend() -> any CRMStepBackend { store.makeStepBackend(of: "bitrix24", on: loop) }

@@ -5,6 +5,8 @@ import Protocols
 package enum BitrixMethod: String, Sendable, Hashable, CaseIterable {
     case register = "telephony.externalcall.register"
     case finish = "telephony.externalcall.finish"
+    case show = "telephony.externalcall.show"
+    case hide = "telephony.externalcall.hide"
     case statistics = "voximplant.statistic.get"
     case users = "user.get"
     case search = "telephony.externalcall.searchcrmentities"
@@ -88,6 +90,29 @@ extension BitrixCommand {
         if let reason = ending.failedReason { command.add("FAILED_REASON", reason) }
         command.add("ADD_TO_CHAT", configuration.addsToChat ? "1" : "0")
         return command
+    }
+
+    /// `telephony.externalCall.show`: pops the card up.
+    package static func show(_ bitrixCallID: String, to users: [Int]) -> BitrixCommand {
+        card(.show, bitrixCallID, users)
+    }
+
+    /// `telephony.externalCall.hide`; without users for whoever the call was registered for.
+    package static func hide(_ bitrixCallID: String, from users: [Int]) -> BitrixCommand {
+        card(.hide, bitrixCallID, users)
+    }
+
+    private static func card(_ method: BitrixMethod, _ bitrixCallID: String, _ users: [Int]) -> BitrixCommand
+    {
+        var command = BitrixCommand(method: method, parameters: [])
+        command.add("CALL_ID", bitrixCallID)
+        for (index, user) in users.enumerated() { command.add("USER_ID[\(index)]", String(user)) }
+        return command
+    }
+
+    /// The users of ``show(_:to:)`` and ``hide(_:from:)``.
+    package var users: [Int] {
+        parameters.compactMap { $0.name.hasPrefix("USER_ID[") ? Int($0.value) : nil }
     }
 
     /// `voximplant.statistic.get` for one call: whether it was finished, in which case the answer has its row.

@@ -58,8 +58,7 @@ extension BitrixOutbox {
             let hold = min(Self.longestBucketHold, delay(afterAttempt: fullBucketAnswers))
             pacer.refused(at: now, holdUntil: now + hold)
             eachCall(of: departure) { outbox, entry, step in
-                entry.attempts -= 1
-                outbox.repeatLater(&entry, step: step, reason: refusal.summary, at: now, effects: &effects)
+                outbox.notRun(&entry, step, refusal.summary, at: now, effects: &effects)
             }
             forgetProbe(departure, at: now)
         case .serverFailure:
@@ -68,7 +67,7 @@ extension BitrixOutbox {
             lose(departure, mayHaveRun: true, reason: refusal.summary, at: now, effects: &effects)
         case .configuration(let problem):
             let step = departure.parts[0].step
-            if refusal.isOfMethod, !departure.isBatch, step == .lookup || step == .search {
+            if refusal.isOfMethod, !departure.isBatch, step == .lookup || step == .search || step == .cards {
                 took(departure, [.refusal(refusal)], at: now, effects: &effects)
                 return
             }
@@ -80,8 +79,7 @@ extension BitrixOutbox {
             }
             fail(forConfiguration: problem, at: now, effects: &effects)
             eachCall(of: departure) { outbox, entry, step in
-                entry.attempts -= 1
-                outbox.repeatLater(&entry, step: step, reason: problem, at: now, effects: &effects)
+                outbox.notRun(&entry, step, problem, at: now, effects: &effects)
             }
             forgetProbe(departure, at: now)
         case .methodBlocked, .userUnknown, .callNotFound, .refused:
@@ -95,6 +93,15 @@ extension BitrixOutbox {
                 took(departure, [.refusal(refusal)], at: now, effects: &effects)
             }
         }
+    }
+
+    /// The portal says that it did nothing of a request; it does not count as an attempt.
+    private mutating func notRun(
+        _ entry: inout Entry, _ step: Step, _ reason: String, at now: Duration, effects: inout [Effect]
+    ) {
+        if step == .cards { return goOnAfterCards(&entry, failed: reason, at: now) }
+        entry.attempts -= 1
+        repeatLater(&entry, step: step, reason: reason, at: now, effects: &effects)
     }
 
     private mutating func fail(
@@ -111,6 +118,9 @@ extension BitrixOutbox {
         let settled = departure.sentAt + configuration.outcomeSettles
         eachCall(of: departure) { outbox, entry, step in
             var notBefore: Duration?
+            if step == .cards {
+                return outbox.lostCards(departure, &entry, reason, mayHaveRun: mayHaveRun, at: now)
+            }
             if mayHaveRun, step == .register || step == .finish {
                 entry.mayHaveRun = true
                 if step == .register, departure.hasFinish(of: entry.call.callID) {
@@ -122,6 +132,16 @@ extension BitrixOutbox {
                 &entry, step: step, reason: reason, at: now, notBefore: notBefore, effects: &effects)
         }
         forgetProbe(departure, at: now)
+    }
+
+    /// A request for a call's cards had no answer.
+    private mutating func lostCards(
+        _ departure: Departure, _ entry: inout Entry, _ reason: String, mayHaveRun: Bool, at now: Duration
+    ) {
+        for part in departure.parts where part.callID == entry.call.callID && mayHaveRun {
+            tookCards(part.command, .noAnswer(mayHaveRun: true, reason: reason), &entry)
+        }
+        goOnAfterCards(&entry, failed: reason, at: now)
     }
 
     /// The question after the statistics had no answer: asked again later.
@@ -183,8 +203,13 @@ extension BitrixOutbox {
             }
             guard var entry = entries[part.callID], entry.place == .underWay else { continue }
             entry.place = .idle
-            take(
-                part, reply, finishReply, of: departure, entry: &entry, at: now, effects: &effects)
+            if part.step == .cards {
+                let second = finishReply.map { (departure.parts[index - 1], $0) }
+                tookCards(part, reply, second, entry: &entry, at: now)
+            } else {
+                take(
+                    part, reply, finishReply, of: departure, entry: &entry, at: now, effects: &effects)
+            }
             store(entry)
         }
         if departure.isBatch { adaptBatchLimit(departure, at: now) }
@@ -241,6 +266,7 @@ extension BitrixOutbox {
             lastSuccess = now
             switch part.step {
             case .register:
+                noteShown(&entry, by: part.command)
                 registered(&entry, success, at: now, effects: &effects)
                 if let finishReply, case .finishing = entry.stage {
                     leave(entry.place)
@@ -252,7 +278,7 @@ extension BitrixOutbox {
                 close(&entry, confirmed: true, success.warnings, effects: &effects)
             case .search: searched(&entry, success, at: now, effects: &effects)
             case .lookup: lookedUp(&entry, success, at: now, effects: &effects)
-            case .errand: break
+            case .cards, .errand: break
             }
         case .noAnswer(let mayHaveRun, let reason)?:
             if mayHaveRun, part.step != .search { entry.mayHaveRun = true }
@@ -263,13 +289,42 @@ extension BitrixOutbox {
         }
     }
 
-    /// The finish that travelled with a register that worked.
+    /// Cards: one command, or showing and hiding.
+    private mutating func tookCards(
+        _ part: Departure.Part, _ reply: BitrixReply?, _ second: (Departure.Part, BitrixReply?)?,
+        entry: inout Entry, at now: Duration
+    ) {
+        tookCards(part.command, reply, &entry)
+        if case .refusal(let refusal)? = reply, refusal.meaning == .methodBlocked {
+            let earliest = now + delay(afterAttempt: 1)
+            budget(part.command.method) { $0.block(at: now, notBefore: earliest) }
+        }
+        var failure = Self.failure(reply)
+        if let second {
+            tookCards(second.0.command, second.1, &entry)
+            failure = failure ?? Self.failure(second.1)
+        }
+        goOnAfterCards(&entry, failed: failure, at: now)
+    }
+
+    private static func failure(_ reply: BitrixReply?) -> String? {
+        switch reply {
+        case .success?: nil
+        case .refusal(let refusal)?: refusal.summary
+        case .noAnswer(_, let reason)?: reason
+        case nil: "the answer to a batch leaves the command out"
+        }
+    }
+
+    /// The finish that travelled behind another command of its call.
     private mutating func finishTaken(
         _ reply: BitrixReply?, entry: inout Entry, at now: Duration, effects: inout [Effect]
     ) {
-        entry.attempts = 1
+        if entry.attempts == 0 { entry.attempts = 1 }
         switch reply {
         case .success(let success)?:
+            change(.ok, effects: &effects)
+            lastSuccess = now
             close(&entry, confirmed: true, success.warnings, effects: &effects)
         case .refusal(let refusal)?:
             refused(&entry, .finish, .finish, refusal, at: now, effects: &effects)
@@ -299,6 +354,7 @@ extension BitrixOutbox {
         if entry.ended == nil {
             entry.stage = .registered(bitrixCallID: bitrixCallID)
             nowRegistered(callID)
+            schedule(cardsOf: &entry, at: now)
         } else {
             entry.stage = .finishing(bitrixCallID: bitrixCallID)
             enqueue(&entry, due: now, at: now)
@@ -415,6 +471,7 @@ extension BitrixOutbox {
                 return
             }
             effects.append(.userReplaced(callID: callID, from: entry.facts.user, to: fallback))
+            entry.unknownUser = entry.facts.user
             entry.facts.user = fallback
             entry.facts.userHasPhone = false
             entry.attempts = 0
@@ -475,7 +532,7 @@ extension BitrixOutbox {
 
     /// Exponential, with the upper half of it random, so that calls that failed together do not come back
     /// together.
-    private mutating func delay(afterAttempt attempt: Int) -> Duration {
+    mutating func delay(afterAttempt attempt: Int) -> Duration {
         let retry = configuration.retry
         let doublings = min(max(0, attempt - 1), 20)
         let full = min(retry.maximumDelay, retry.firstDelay * (1 << doublings))

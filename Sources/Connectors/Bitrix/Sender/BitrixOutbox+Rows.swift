@@ -46,10 +46,12 @@ extension BitrixOutbox {
             if refused.contains(callID) {
                 // Of a pair whose other half the table has settled; nothing of it goes out.
                 changes.append(CRMStepChange(claim.key, .waiting, attempts: 0))
-            } else if claim.key.kind == .register {
-                entries[callID]?.rows.register = .sending
             } else {
-                entries[callID]?.rows.finish = .sending
+                switch claim.key.kind {
+                case .register: entries[callID]?.rows.register = .sending
+                case .cards: entries[callID]?.rows.cards = .sending
+                case .finish: entries[callID]?.rows.finish = .sending
+                }
             }
         }
         guard !refused.isEmpty else { return kept }
@@ -78,7 +80,10 @@ extension BitrixOutbox {
             CRMStepClaim(
                 CRMStepKey(callID: part.callID, kind: .finish),
                 user: (entry.finishUser ?? entry.facts.user).description)
-        case .register, .finish, .lookup, .search, .errand: nil
+        case .cards where entry.rows.cards != nil && part.command.method == .show:
+            CRMStepClaim(
+                CRMStepKey(callID: part.callID, kind: .cards), user: claimedUsers(entry, part.command))
+        case .register, .finish, .cards, .lookup, .search, .errand: nil
         }
     }
 
@@ -90,7 +95,13 @@ extension BitrixOutbox {
         let isRegistered = register?.state == .done && register?.crmCallID != nil
         guard
             register?.state.isOpen == true || finish?.state.isOpen == true || (isRegistered && finish == nil)
-        else { return }
+        else {
+            // Cards of a call that is over.
+            if let cards = steps[.cards], cards.state.isOpen {
+                changes.append(CRMStepChange(cards.key, .skipped, attempts: cards.attempts))
+            }
+            return
+        }
         guard let began = register?.call ?? finish?.call, let known = finish?.call ?? register?.call else {
             return give(up: steps, .failed, "what is stored of the call cannot be read", effects: &effects)
         }
@@ -137,9 +148,16 @@ extension BitrixOutbox {
                 entry.lookupFrom = due
             }
         }
-        if entry.mayHaveRun, let user = register?.user.flatMap({ BitrixUser($0) }) { entry.facts.user = user }
-        chooseUserOfMissed(&entry)
+        // As it was registered, whoever has the extension now.
+        if register?.state != .waiting, let user = register?.user.flatMap({ BitrixUser($0) }) {
+            entry.facts.userHasPhone = entry.facts.userHasPhone && user == entry.facts.user
+            entry.facts.user = user
+        }
+        takeCards(steps, &entry, at: now)
+        chooseFinishUser(&entry)
         guard finish != nil || register?.state != .done else {
+            schedule(cardsOf: &entry, at: now)
+            if !entry.cards.isPending { noteRows(&entry) }
             entries[steps.callID] = entry
             return nowRegistered(steps.callID)
         }
@@ -157,6 +175,7 @@ extension BitrixOutbox {
         up steps: CRMCallSteps, _ state: CRMStepState, _ reason: String, effects: inout [Effect]
     ) {
         for (kind, step) in steps.steps where step.state.isOpen {
+            let state = kind == .cards ? .skipped : state
             changes.append(CRMStepChange(step.key, state, attempts: step.attempts, error: reason))
             guard state == .failed else { continue }
             effects.append(
@@ -185,6 +204,7 @@ extension BitrixOutbox {
             note(&entry, .finish, entry.lookupFrom == nil ? .waiting : .doubtful)
         case .registered(let bitrixCallID):
             note(&entry, .register, .done, crmCallID: bitrixCallID)
+            note(&entry, .cards, entry.cards.isPending ? .waiting : .done)
         case .finishing(let bitrixCallID):
             note(&entry, .register, .done, crmCallID: bitrixCallID)
             note(&entry, .finish, entry.mayHaveRun ? .doubtful : .waiting, error: entry.lastError)
@@ -192,11 +212,14 @@ extension BitrixOutbox {
             switch entry.ending {
             case .done:
                 note(&entry, .register, .done)
+                note(&entry, .cards, .done)
                 note(&entry, .finish, .done)
             case .failed(.finish, let reason):
+                note(&entry, .cards, .skipped, error: reason)
                 note(&entry, .finish, .failed, error: reason)
             case .failed(_, let reason):
                 note(&entry, .register, .failed, error: reason)
+                note(&entry, .cards, .skipped, error: Self.noRegister)
                 note(&entry, .finish, .failed, error: Self.noRegister)
             }
         }
@@ -206,9 +229,18 @@ extension BitrixOutbox {
         _ entry: inout Entry, _ kind: CRMStepKind, _ state: CRMStepState, error: String? = nil,
         crmCallID: String? = nil
     ) {
-        let known = kind == .register ? entry.rows.register : entry.rows.finish
+        let known =
+            switch kind {
+            case .register: entry.rows.register
+            case .cards: entry.rows.cards
+            case .finish: entry.rows.finish
+            }
         guard let known, known != state else { return }
-        if kind == .register { entry.rows.register = state } else { entry.rows.finish = state }
+        switch kind {
+        case .register: entry.rows.register = state
+        case .cards: entry.rows.cards = state
+        case .finish: entry.rows.finish = state
+        }
         changes.append(
             CRMStepChange(
                 CRMStepKey(callID: entry.call.callID, kind: kind), state, attempts: entry.attempts,

@@ -126,6 +126,8 @@ extension BitrixOutbox {
             var wanted = commands(for: entry, number: parts.count, at: now)
             guard let first = wanted.first else {
                 entry.place = .idle
+                entry.cards.settle()
+                noteRows(&entry)
                 entries[ticket.callID] = entry
                 continue
             }
@@ -145,7 +147,8 @@ extension BitrixOutbox {
             }
             for part in wanted { taken[part.command.method, default: 0] += 1 }
             claims += wanted.compactMap { claim(for: $0, of: entry) }
-            entry.attempts += 1
+            // Cards are counted apart.
+            if wanted.contains(where: { $0.step != .cards }) { entry.attempts += 1 }
             entry.place = .underWay
             entries[ticket.callID] = entry
             parts.append(contentsOf: wanted)
@@ -214,8 +217,14 @@ extension BitrixOutbox {
             guard let ended = entry.ended else { return [] }
             let command = BitrixCommand.finish(
                 ended, bitrixCallID: bitrixCallID, as: finishFacts, configuration: configuration)
+            // First, and only when that is done: a call that is over has no cards any more that could be hidden.
+            if let hide = hideBeforeFinish(entry, bitrixCallID, for: finishFacts.user, number: number) {
+                return [hide]
+            }
             return [.init(callID: callID, step: .finish, command: command, key: "f\(number)")]
-        case .registered, .closed: return []
+        case .registered(let bitrixCallID):
+            return cardCommands(entry, bitrixCallID, number: number, at: now)
+        case .closed: return []
         }
     }
 }

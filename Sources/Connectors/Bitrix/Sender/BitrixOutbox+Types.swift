@@ -4,6 +4,8 @@ extension BitrixOutbox {
     /// A step of a call.
     package enum Step: String, Sendable, Hashable {
         case register, finish
+        /// Cards on employees' screens.
+        case cards
         /// Whether the portal's statistics have the call, after a request whose outcome is unknown.
         case lookup
         /// Who is responsible for the client.
@@ -130,6 +132,7 @@ extension BitrixOutbox {
         /// States of a call's rows; nil: there is none.
         struct Rows: Hashable {
             var register: CRMStepState?
+            var cards: CRMStepState?
             var finish: CRMStepState?
         }
 
@@ -143,12 +146,16 @@ extension BitrixOutbox {
         var call: CRMCall
         var facts: BitrixCallFacts
         var stage = Stage.register
+        /// Who sees it on the screen.
+        var cards = Cards()
         /// When it was given to us.
         var submittedAt: Duration = .zero
         /// Set when the call has ended.
         var ended: CRMCall?
         /// Who the finished call goes to, when that is not `facts.user`.
         var finishUser: BitrixUser?
+        /// Whom the portal did not know.
+        var unknownUser: BitrixUser?
         /// Whether the portal is to be asked who is responsible, before the finish.
         var needsSearch = false
         /// What the table holds of its steps.

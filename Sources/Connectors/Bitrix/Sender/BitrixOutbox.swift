@@ -123,6 +123,7 @@ package struct BitrixOutbox {
     ) {
         switch action {
         case .register(let call): submitRegister(call, at: now, wallClock: wallClock, effects: &effects)
+        case .telephones(let call): submitTelephones(call, at: now, effects: &effects)
         case .finish(let call): submitFinish(call, at: now, wallClock: wallClock, effects: &effects)
         }
     }
@@ -169,21 +170,22 @@ package struct BitrixOutbox {
         }
         entry.ended = call
         if keepsSteps { entry.rows.finish = .waiting }
-        chooseUserOfMissed(&entry)
+        chooseFinishUser(&entry)
         switch entry.stage {
         case .register:
             // Nothing was sent yet, so what is known now, at the end, is what the portal is told.
             if entry.attempts == 0, !entry.mayHaveRun {
                 if case .call(let facts) = reading(call) {
                     entry.facts = facts
-                    chooseUserOfMissed(&entry)
+                    chooseFinishUser(&entry)
                 }
                 // From the lane of the live calls to that of the ended ones.
                 enqueue(&entry, due: now, at: now)
             }
         case .registered(let bitrixCallID):
             entry.stage = .finishing(bitrixCallID: bitrixCallID)
-            enqueue(&entry, due: now, at: now)
+            // A request for its cards is under way: its answer goes on.
+            if entry.place != .underWay { enqueue(&entry, due: now, at: now) }
         case .closed:
             noteRows(&entry)
             forget(callID)
@@ -229,20 +231,28 @@ package struct BitrixOutbox {
             }
             var entry = Entry(call: call, facts: facts)
             entry.ended = call
-            chooseUserOfMissed(&entry)
+            chooseFinishUser(&entry)
             insert(entry, step: .finish, at: now, wallClock: wallClock, effects: &effects)
         }
     }
+
+    /// Whether a call is known not to be for the portal.
+    func isSkipped(_ callID: String) -> Bool { skipped.contains(callID) }
 
     func reading(_ call: CRMCall) -> BitrixReading {
         BitrixCallFacts.reading(call, configuration: configuration, directory: directory)
     }
 
-    /// A call from outside that nobody answered may go to somebody else than whose phone rang.
-    func chooseUserOfMissed(_ entry: inout Entry) {
-        guard let ended = entry.ended, entry.facts.type == .incoming, ended.outcome != .answered else {
-            return
+    /// Who gets the finished call may be known only at its end; one from outside that nobody answered goes by the settings.
+    func chooseFinishUser(_ entry: inout Entry) {
+        guard let ended = entry.ended else { return }
+        entry.finishUser = nil
+        if case .call(let atEnd) = reading(ended), atEnd.userHasPhone, atEnd.user != entry.facts.user,
+            atEnd.user != entry.unknownUser
+        {
+            entry.finishUser = atEnd.user
         }
+        guard entry.facts.type == .incoming, ended.outcome != .answered else { return }
         switch configuration.missedCalls {
         case .rung: break
         case .fixed: entry.finishUser = .userID(configuration.fallbackUserID)

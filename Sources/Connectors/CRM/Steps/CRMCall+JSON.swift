@@ -10,6 +10,7 @@ extension CRMCall {
         var writer = JSONWriter(appendingTo: Self.buffer())
         writer.beginObject()
         writer.member("id", callID)
+        writer.known("part_of", wholeID)
         writer.member("direction", "\(direction.name)")
         writer.known("caller", callerNumber)
         writer.known("callee", calleeNumber)
@@ -28,6 +29,21 @@ extension CRMCall {
         writer.known("transferred_by", transferredBy)
         writer.known("transferred_to", transferredTo)
         writer.known("queue", queue)
+        writer.known("last_rung", lastRung)
+        if !talks.isEmpty {
+            writer.array("talks") { list in
+                for talk in talks {
+                    list.object {
+                        $0.member("number", talk.number)
+                        $0.member("started_us", talk.startedAt.microseconds)
+                        $0.member("ended_us", talk.endedAt.microseconds)
+                    }
+                }
+            }
+        }
+        if !telephones.isEmpty {
+            writer.array("telephones") { list in for number in telephones { list.string(number) } }
+        }
         writer.endObject()
         return writer.output
     }
@@ -69,6 +85,17 @@ extension CRMCall {
         transferredBy = value["transferred_by"]?.string
         transferredTo = value["transferred_to"]?.string
         queue = value["queue"]?.string
+        wholeID = value["part_of"]?.string
+        lastRung = value["last_rung"]?.string
+        telephones = value["telephones"]?.array?.compactMap(\.string) ?? []
+        talks = (value["talks"]?.array ?? []).compactMap { talk in
+            guard let number = talk["number"]?.string, let start = talk["started_us"]?.int,
+                let end = talk["ended_us"]?.int
+            else { return nil }
+            return CRMTalk(
+                number: number, startedAt: Timestamp(microseconds: start),
+                endedAt: Timestamp(microseconds: end))
+        }
     }
 }
 

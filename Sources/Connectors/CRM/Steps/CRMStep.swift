@@ -5,6 +5,8 @@ package import Protocols
 package enum CRMStepKind: String, Sendable, Hashable, CaseIterable {
     /// The call began.
     case register
+    /// At whose telephones it rings, who therefore see its card; one row that tells the latest.
+    case cards
     /// The call ended.
     case finish
 }

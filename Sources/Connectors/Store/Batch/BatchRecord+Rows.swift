@@ -154,6 +154,7 @@ extension CRMAction {
             switch self {
             case .register(let call): (1, call)
             case .finish(let call): (2, call)
+            case .telephones(let call): (3, call)
             }
         writer.append(kind)
         writer.sized { writer in
@@ -190,6 +191,7 @@ extension CRMAction {
         switch kind {
         case 1: self = .register(call)
         case 2: self = .finish(call)
+        case 3: self = .telephones(call)
         default: throw .malformed("CRM action")
         }
     }

@@ -24,7 +24,16 @@ extension WriteBatch {
     /// What the CRM shall be told, as rows; without that of calls whose own row the database refused.
     var stepRows: [CRMStepRow] {
         let without = refusedCalls
-        return crmActions.lazy.map { CRMStepRow($0) }.filter { !without.contains($0.call.callID) }
+        // Of several states of a call's telephones only the last is worth a row.
+        var newest: [String: Int] = [:]
+        for (index, action) in crmActions.enumerated() {
+            if case .telephones(let call) = action { newest[call.callID] = index }
+        }
+        return crmActions.enumerated().compactMap { index, action in
+            if case .telephones(let call) = action, newest[call.callID] != index { return nil }
+            let row = CRMStepRow(action)
+            return without.contains(row.call.callID) ? nil : row
+        }
     }
 }
 
@@ -36,6 +45,7 @@ struct CRMStepRow {
     init(_ action: CRMAction) {
         switch action {
         case .register(let call): (kind, self.call) = (.register, call)
+        case .telephones(let call): (kind, self.call) = (.cards, call)
         case .finish(let call): (kind, self.call) = (.finish, call)
         }
     }

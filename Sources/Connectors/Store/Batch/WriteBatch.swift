@@ -257,10 +257,6 @@ extension WriteBatch {
 
     /// Takes back what the CRM should be told of a call whose row the database refused.
     func dropActions(ofCall callID: String) {
-        crmActions.removeAll { action in
-            switch action {
-            case .register(let call), .finish(let call): call.callID == callID
-            }
-        }
+        crmActions.removeAll { $0.call.callID == callID }
     }
 }

@@ -271,8 +271,15 @@ extension PostgresConnection {
     }
 
     /// Runs a statement, blocking, and gives its rows as text; `nil` is NULL.
-    func rows(_ sql: String) throws(StoreError) -> [[String?]] {
-        let result = PQexec(handle, sql)
+    ///
+    /// - Parameter parameters: `$1` and so on, as text.
+    func rows(_ sql: String, _ parameters: [String] = []) throws(StoreError) -> [[String?]] {
+        var values = parameters.map { UnsafePointer(strdup($0)) }
+        defer { for value in values { free(UnsafeMutablePointer(mutating: value)) } }
+        let result =
+            parameters.isEmpty
+            ? PQexec(handle, sql)
+            : PQexecParams(handle, sql, Int32(values.count), nil, &values, nil, nil, 0)
         defer { PQclear(result) }
         try check(result)
         return (0..<PQntuples(result)).map { row in

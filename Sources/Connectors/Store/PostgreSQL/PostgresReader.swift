@@ -19,6 +19,7 @@ package final class PostgresReader: StoreReader {
             case events([String], since: Timestamp, (Result<[StoredEvent], StoreError>) -> Void)
             case gaps(Int, (Result<[StoredGap], StoreError>) -> Void)
             case sightings((Result<[PBXSighting], StoreError>) -> Void)
+            case steps(CRMStepQuery, (Result<CRMStepList, StoreError>) -> Void)
         }
 
         let kind: Kind
@@ -42,6 +43,7 @@ package final class PostgresReader: StoreReader {
             case .events(_, _, let completion): completion(.failure(error))
             case .gaps(_, let completion): completion(.failure(error))
             case .sightings(let completion): completion(.failure(error))
+            case .steps(_, let completion): completion(.failure(error))
             }
         }
     }
@@ -105,6 +107,12 @@ package final class PostgresReader: StoreReader {
 
     package func sightings(completion: @escaping (Result<[PBXSighting], StoreError>) -> Void) {
         enqueue(Request(.sightings(completion)))
+    }
+
+    package func steps(
+        _ query: CRMStepQuery, completion: @escaping (Result<CRMStepList, StoreError>) -> Void
+    ) {
+        enqueue(Request(.steps(query, completion)))
     }
 
     package func stop() {
@@ -229,6 +237,11 @@ extension PostgresReader {
         case .parts(let callID, _):
             let sql = (request.legs == nil ? StoredParts.legs : StoredParts.segments) { "$\($0)::text" }
             return (sql, [callID])
+        case .steps(let query, _):
+            return (
+                CRMStepSQL.list(query, columns: PostgresSteps.columns, ("$1::int8", "$2::int4")),
+                [String(CRMStepSQL.start(query)), String(query.limit + 1)]
+            )
         case .sightings: return ("SELECT pbx, seen_at, started_at FROM callflow_pbx ORDER BY pbx", [])
         case .call(let callID, let page, _):
             guard let call = request.call else {
@@ -271,6 +284,10 @@ extension PostgresReader {
             complete(request) { completion(.success((0..<rows.count).map { rows.sighting($0) })) }
         case .events(_, _, let completion):
             complete(request) { completion(.success((0..<rows.count).map { rows.event($0) })) }
+        case .steps(let query, let completion):
+            let found = (0..<rows.count).compactMap { rows.step($0) }
+            let total = rows.count > 0 ? rows.stepTotal(0) : 0
+            complete(request) { completion(.success(CRMStepList(query, found, total: total))) }
         case .parts(_, let completion):
             guard let legs = request.legs else {
                 request.legs = (0..<rows.count).map { rows.row($0).leg }

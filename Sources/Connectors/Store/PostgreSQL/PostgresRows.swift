@@ -99,6 +99,9 @@ struct PostgresRows {
     /// Behind which step the next page begins.
     func nextStep(_ row: Int) -> Int64? { integer(row, 16, as: Int64.self) }
 
+    /// How many steps a list has in all.
+    func stepTotal(_ row: Int) -> Int { Int(integer(row, 16, as: Int64.self) ?? 0) }
+
     /// A step that was claimed.
     func stepKey(_ row: Int) -> CRMStepKey? {
         string(row, 1).flatMap { CRMStepKind(rawValue: $0) }

@@ -153,12 +153,12 @@ struct PostgresStatements {
 
     /// A step that is there already, of an earlier run that knew the call, stays as it is.
     let insertSteps = """
-        INSERT INTO callflow_crm_steps (target, pbx, call_id, step, state, call, attempts, created_at, updated_at)
+        INSERT INTO callflow_crm_steps AS s (target, pbx, call_id, step, state, call, attempts, created_at, updated_at)
         SELECT target, pbx, call_id, step, 'waiting', call, 0, localtimestamp, localtimestamp
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
             AS t (call_id, pbx, step, call, place), unnest($5::text[]) AS target
         ORDER BY call_id COLLATE "C", place
-        ON CONFLICT (call_id, target, step) DO NOTHING
+        \(CRMStepSQL.onConflict)
         """
 
     /// Keeps a refused row; parameters as text, in the order of `values`.

@@ -50,10 +50,10 @@ final class SQLiteBatchInsert {
             """)
         insertStep = try database.prepare(
             """
-            INSERT INTO callflow_crm_steps
+            INSERT INTO callflow_crm_steps AS s
                 (target, pbx, call_id, step, state, call, attempts, created_at, updated_at)
             VALUES (?1, ?2, ?3, ?4, 'waiting', ?5, 0, ?6, ?6)
-            ON CONFLICT (call_id, target, step) DO NOTHING
+            \(CRMStepSQL.onConflict)
             """)
         insertDeadLetter = try database.prepare(
             """

@@ -203,6 +203,9 @@ final class SQLiteStatement {
         return [UInt8](UnsafeBufferPointer(start: start, count: Int(sqlite3_column_bytes(handle, column))))
     }
 
+    /// Columns of a row.
+    var columnCount: Int32 { sqlite3_column_count(handle) }
+
     /// The text of a column.
     func string(_ column: Int32) -> String? {
         bytes(column).map { String(decoding: $0, as: UTF8.self) }

@@ -10,6 +10,7 @@ struct SQLiteReadOrder: Sendable {
         case events([String], since: Timestamp)
         case gaps(Int)
         case sightings
+        case steps(CRMStepQuery)
     }
 
     let number: UInt64
@@ -28,6 +29,7 @@ struct SQLiteReadAnswer: Sendable {
         case events(Result<[StoredEvent], StoreError>)
         case gaps(Result<[StoredGap], StoreError>)
         case sightings(Result<[PBXSighting], StoreError>)
+        case steps(Result<CRMStepList, StoreError>)
     }
 
     let number: UInt64
@@ -70,6 +72,9 @@ final class SQLiteReadWorker {
             case .sightings:
                 .sightings(
                     attempt(until: order.deadline) { reads throws(StoreError) in try reads.sightings() })
+            case .steps(let query):
+                .steps(
+                    attempt(until: order.deadline) { reads throws(StoreError) in try reads.steps(query) })
             }
         _ = order.mailbox.post(SQLiteReadAnswer(number: order.number, answer: answer))
     }
@@ -106,6 +111,7 @@ package final class SQLiteReader: StoreReader {
         case events((Result<[StoredEvent], StoreError>) -> Void)
         case gaps((Result<[StoredGap], StoreError>) -> Void)
         case sightings((Result<[PBXSighting], StoreError>) -> Void)
+        case steps((Result<CRMStepList, StoreError>) -> Void)
     }
 
     /// How much later than its deadline an answer may come, before it is given without the reading thread.
@@ -165,6 +171,12 @@ package final class SQLiteReader: StoreReader {
         ask(.sightings, .sightings(completion))
     }
 
+    package func steps(
+        _ query: CRMStepQuery, completion: @escaping (Result<CRMStepList, StoreError>) -> Void
+    ) {
+        ask(.steps(query), .steps(completion))
+    }
+
     package func stop() {
         isStopped = true
         let left = waiting.values
@@ -208,6 +220,7 @@ package final class SQLiteReader: StoreReader {
         case .events(let completion): completion(.failure(.unavailable(reason)))
         case .gaps(let completion): completion(.failure(.unavailable(reason)))
         case .sightings(let completion): completion(.failure(.unavailable(reason)))
+        case .steps(let completion): completion(.failure(.unavailable(reason)))
         }
     }
 
@@ -231,6 +244,9 @@ package final class SQLiteReader: StoreReader {
             note(result)
             completion(result)
         case (.sightings(let result), .sightings(let completion)):
+            note(result)
+            completion(result)
+        case (.steps(let result), .steps(let completion)):
             note(result)
             completion(result)
         default: preconditionFailure("an answer of another kind than its question")

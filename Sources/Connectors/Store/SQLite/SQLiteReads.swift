@@ -40,6 +40,20 @@ final class SQLiteReads {
         return calls
     }
 
+    func steps(_ query: CRMStepQuery) throws(StoreError) -> CRMStepList {
+        let list = try statement(CRMStepSQL.list(query, columns: SQLiteStepStatements.columns, ("?1", "?2")))
+        list.bind(1, CRMStepSQL.start(query))
+        list.bind(2, Int64(query.limit + 1))
+        var found: [CRMStep] = []
+        var total = 0
+        let now = WallClock.now()
+        while try list.step() {
+            total = Int(list.integer(15) ?? 0)
+            if let step = CRMStep(list, now: now) { found.append(step) }
+        }
+        return CRMStepList(query, found, total: total)
+    }
+
     func call(id callID: String, events page: EventPage) throws(StoreError) -> StoredCallWithEvents? {
         findCall.bind(1, copying: callID)
         guard try findCall.step() else { return nil }

@@ -92,10 +92,7 @@ package struct SpooledCalls {
     static func hash(_ callID: UnsafeRawBufferPointer) -> UInt64 { RecordChecksum.of(callID) }
 
     static func hash(of action: CRMAction) -> UInt64 {
-        var callID =
-            switch action {
-            case .register(let call), .finish(let call): call.callID
-            }
+        var callID = action.call.wholeID ?? action.call.callID
         return callID.withUTF8 { hash(UnsafeRawBufferPointer($0)) }
     }
 

@@ -103,13 +103,13 @@ extension PostgresSteps {
         WITH claims AS (\(locked("c text, s text, u text")))
         UPDATE callflow_crm_steps AS s SET state = 'sending', attempts = s.attempts + 1, claimed_by = $3::text,
             crm_user = coalesce(claims.u, s.crm_user), sent_at = localtimestamp, updated_at = localtimestamp
-        FROM claims WHERE s.id = claims.row_id AND (s.state IN ('waiting', 'doubtful')
+        FROM claims WHERE s.id = claims.row_id AND \(CRMStepSQL.mayBeClaimed)
             OR s.state = 'sending' AND (s.claimed_by = $3::text
                 OR s.sent_at < localtimestamp - interval '\(CRMStepClaim.abandonedAfter.components.seconds) seconds'))
         RETURNING s.call_id, s.step
         """
 
-    private static let columns = """
+    static let columns = """
         s.id, s.target, s.pbx, s.call_id, s.step, s.state, s.call, s.attempts,
         \(microseconds("s.due_at - localtimestamp")), s.last_error, s.crm_call_id, s.crm_user,
         \(microseconds("localtimestamp - s.created_at")), \(microseconds("localtimestamp - s.sent_at")),

@@ -94,7 +94,7 @@ final class SQLiteStepStatements {
                 crm_user = coalesce(t.u, s.crm_user), sent_at = ?4, updated_at = ?4
             FROM (SELECT json_extract(value, '$.c') AS c, json_extract(value, '$.s') AS s,
                 json_extract(value, '$.u') AS u FROM json_each(?1)) AS t
-            WHERE s.call_id = t.c AND s.target = ?2 AND s.step = t.s AND (s.state IN ('waiting', 'doubtful')
+            WHERE s.call_id = t.c AND s.target = ?2 AND s.step = t.s AND \(CRMStepSQL.mayBeClaimed)
                 OR s.state = 'sending' AND (s.claimed_by = ?3
                     OR s.sent_at < ?4 - \(CRMStepClaim.abandonedAfter.wholeMicroseconds)))
             RETURNING call_id, step
@@ -126,7 +126,7 @@ final class SQLiteStepStatements {
             """)
     }
 
-    private static let columns = """
+    static let columns = """
         s.id, s.target, s.pbx, s.call_id, s.step, s.state, s.call, s.attempts, s.due_at, s.last_error,
         s.crm_call_id, s.crm_user, s.sent_at, s.created_at, s.updated_at
         """

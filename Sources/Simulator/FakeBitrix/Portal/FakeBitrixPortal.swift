@@ -176,6 +176,11 @@ package struct FakeBitrixPortal: Sendable {
             return MethodOutcome(try searchEntities(parameters))
         case "user.get": return users(parameters)
         case "voximplant.statistic.get": return try statistics(parameters)
+        case "crm.status.list":
+            let isAsked = parameters["FILTER"]["ENTITY_ID"].text == "SOURCE"
+            let sources = isAsked ? settings.sources.sorted() : []
+            return MethodOutcome(
+                .list(sources.map { .map(["ENTITY_ID": .string("SOURCE"), "STATUS_ID": .string($0)]) }))
         case "telephony.call.attachtranscription":
             return MethodOutcome(try attachTranscription(parameters, at: now))
         case "telephony.externalline.add":
@@ -202,6 +207,7 @@ package struct FakeBitrixPortal: Sendable {
         "telephony.call.attachtranscription": "telephony",
         "voximplant.statistic.get": "telephony",
         "user.get": "user",
+        "crm.status.list": "crm",
     ]
 
     /// Lower case, without `.json` or `.xml`.
