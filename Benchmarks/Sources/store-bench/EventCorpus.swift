@@ -71,7 +71,7 @@ struct EventCorpus: Sendable {
 
         init(wanted: Int) {
             self.wanted = wanted
-            let hasher = TextHash(keyA: 1, keyB: 2)
+            let hasher = TextHash(keyA: 0x9E37_79B9_7F4A_7C15, keyB: 0xD1B5_4A32_D192_ED03)
             graph = CallGraph(
                 registry: CallRegistry(capacity: 100_000, hasher: hasher), hasher: hasher, seed: 1,
                 maximumLegs: 400_000)

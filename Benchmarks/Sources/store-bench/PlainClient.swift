@@ -84,13 +84,19 @@ final class PlainClient {
         while let result = PQgetResult(handle) { try check(result) }
     }
 
-    /// Rows in PostgreSQL's binary format of COPY (PostgreSQL documentation, "COPY", File Formats).
-    static func copyStream(_ corpus: EventCorpus) -> [UInt8] {
+    /// Rows in PostgreSQL's binary format of COPY (PostgreSQL documentation, "COPY", File Formats), a stream for so many.
+    static func copyStreams(_ corpus: EventCorpus, rowsEach: Int) -> [[UInt8]] {
+        stride(from: 0, to: corpus.rows.count, by: rowsEach).map {
+            copyStream(corpus, $0..<min($0 + rowsEach, corpus.rows.count))
+        }
+    }
+
+    private static func copyStream(_ corpus: EventCorpus, _ rows: Range<Int>) -> [UInt8] {
         var stream = Array("PGCOPY\n".utf8) + [0xFF, 0x0D, 0x0A, 0x00] + [UInt8](repeating: 0, count: 8)
         func append(_ value: some FixedWidthInteger) {
             withUnsafeBytes(of: value.bigEndian) { stream.append(contentsOf: $0) }
         }
-        for row in corpus.rows.indices {
+        for row in rows {
             corpus.with(row) { callID, type, payload, occurredAt in
                 append(Int16(6))
                 append(Int32(callID.count))

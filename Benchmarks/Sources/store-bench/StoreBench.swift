@@ -14,7 +14,7 @@ struct StoreBench {
         receipt to commit. Prints Markdown tables.
 
           --rounds N     rounds of each way (5)
-          --rows N       rows of a round (20000)
+          --rows N       rows of a round (60000)
           --seconds N    length of the paced measurements (10)
           --json FILE    the same as JSON
           --spooled N    rows that lie in the spool when its drain is measured (1000000)
@@ -28,7 +28,7 @@ struct StoreBench {
     private static let loops = 2
 
     private var rounds = 5
-    private var rows = 20_000
+    private var rows = 60_000
     private var seconds = 10
     private var spooled = 1_000_000
     private var pace = StoreSettings().pace
@@ -106,7 +106,8 @@ struct StoreBench {
             cluster.url("own", isSynchronous: isSynchronous)
         )
         let contract = try PlainClient(contractURL)
-        let stream = PlainClient.copyStream(corpus)
+        let streams = PlainClient.copyStreams(corpus, rowsEach: corpus.rows.count)
+        let smallStreams = PlainClient.copyStreams(corpus, rowsEach: WriteBatch.maximumEvents)
         let one = try OurWriter(Self.location(contractURL), loops: 1, corpus: corpus, pace: pace)
         let all = try OurWriter(Self.location(contractURL), loops: Self.loops, corpus: corpus, pace: pace)
         let ownOne = try OurWriter(Self.location(ownURL), loops: 1, corpus: corpus, pace: pace)
@@ -121,6 +122,9 @@ struct StoreBench {
             Series(key: "all", title: "our writer, \(Self.loops) connections, contract's tables"),
             Series(key: "own_one", title: "our writer, one connection, our tables"),
             Series(key: "own_all", title: "our writer, \(Self.loops) connections, our tables"),
+            Series(
+                key: "copy_batches",
+                title: "binary COPY, a transaction every \(WriteBatch.maximumEvents) rows, contract's tables"),
             Series(key: "single", title: "one INSERT and one transaction an event, contract's tables"),
             Series(key: "sqlite", title: "our writer, SQLite (WAL, NORMAL)"),
         ]
@@ -156,17 +160,20 @@ struct StoreBench {
             }
             let rows = rows / Self.loops * Self.loops
             try measure(0, in: contract, rows: corpus.rows.count) { () throws(BenchError) in
-                try contract.copy(stream)
+                for stream in streams { try contract.copy(stream) }
             }
             try measure(1, in: contract, rows: rows, writer: one)
             try measure(2, in: contract, rows: rows, writer: all)
             try measure(3, in: own, rows: rows, writer: ownOne)
             try measure(4, in: own, rows: rows, writer: ownAll)
+            try measure(5, in: contract, rows: corpus.rows.count) { () throws(BenchError) in
+                for stream in smallStreams { try contract.copy(stream) }
+            }
             let singles = min(rows, Self.singleRows)
-            try measure(5, in: contract, rows: singles) { () throws(BenchError) in
+            try measure(6, in: contract, rows: singles) { () throws(BenchError) in
                 try contract.insertSingly(corpus, count: singles)
             }
-            if isSynchronous { try measure(6, in: nil, rows: rows, writer: sqlite) }
+            if isSynchronous { try measure(7, in: nil, rows: rows, writer: sqlite) }
         }
         for writer in [one, all, ownOne, ownAll, sqlite] { try writer.close() }
         return series.filter { !$0.rates.isEmpty }
