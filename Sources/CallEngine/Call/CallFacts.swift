@@ -64,6 +64,8 @@ public struct CallDetails: Sendable {
     public var isRepeated = false
     /// Places of the legs in the graph, beside `legs`.
     var slots: [UInt32] = []
+    /// Which legs are attempts of a queue, beside `legs`.
+    var queued: [Bool] = []
 
     /// Nothing.
     public init() {}
@@ -87,5 +89,6 @@ public struct CallDetails: Sendable {
         segments.removeAll(keepingCapacity: true)
         attempts.removeAll(keepingCapacity: true)
         slots.removeAll(keepingCapacity: true)
+        queued.removeAll(keepingCapacity: true)
     }
 }

@@ -128,6 +128,50 @@ extension CallGraph {
         actions.append(.finish(told))
     }
 
+    // MARK: Ends without proof
+
+    /// A call this young, in microseconds of the PBX's clock, may have a channel that was not told of yet.
+    ///
+    /// Events of different legs change places within milliseconds.
+    static let settling: Int64 = 1_000_000
+    /// How long such a call is waited with, in nanoseconds.
+    static let settlingPatience: UInt64 = 1_000_000_000
+    /// How long a call that lived through a gap is waited with, when the PBX does not tell what runs.
+    static let gapPatience: UInt64 = 60_000_000_000
+
+    /// How long to wait with the end of a call whose last known channel is gone, in nanoseconds; `nil`: it is over.
+    func patience(with call: Int, _ moment: Moment) -> UInt64? {
+        // It was over already; a channel came back, and is gone again.
+        guard calls[call].record.status != .finished else { return nil }
+        if calls[call].record.flags.contains(.partial), uncompared.contains(calls[call].record.pbx) {
+            return Self.gapPatience
+        }
+        let isYoung = moment.time.microseconds(since: calls[call].startedAt) < Self.settling
+        return isYoung && !calls[call].hasNamed ? Self.settlingPatience : nil
+    }
+
+    /// Ends the calls that stayed without channels.
+    ///
+    /// - Parameter pbx: One that told what runs: its calls are waited with no longer.
+    mutating func endUnproven(_ now: UInt64, comparedWith pbx: UInt16? = nil) {
+        guard !unproven.isEmpty else { return }
+        var waiting: [Unproven] = []
+        for entry in unproven {
+            let call = Int(entry.call)
+            guard calls[call].stamp == entry.stamp, calls[call].totalOpen == 0, !calls[call].isMerged,
+                calls[call].record.status != .finished
+            else { continue }
+            guard entry.until <= now || calls[call].record.pbx == pbx else {
+                waiting.append(entry)
+                continue
+            }
+            var moment = entry.moment
+            moment.now = now
+            finish(call, at: moment)
+        }
+        unproven = waiting
+    }
+
     // MARK: Forgetting
 
     mutating func forgetLater<Number: BinaryInteger>(slot: Number, stamp: UInt32, isCall: Bool, _ now: UInt64)
@@ -140,6 +184,7 @@ extension CallGraph {
     ///
     /// Call it about once a second, after `drain`.
     public mutating func sweep(now: UInt64) {
+        endUnproven(now)
         while endedHead < ended.count, ended[endedHead].at <= now {
             let deadline = ended[endedHead]
             let slot = Int(deadline.slot)
@@ -182,6 +227,7 @@ extension CallGraph {
     }
 
     private mutating func forgetLeg(_ slot: Int) {
+        leaveBridge(slot, legs[slot].endedAt)
         if legs[slot].home != Self.none { leave(slot) }
         let stemHash = legs[slot].stemHash
         if stemHash != 0, let stem = stems.find(stemHash, where: { $0.pointee.hash == stemHash }) {

@@ -5,9 +5,72 @@ extension CallGraph {
     /// Begins a comparison with what the PBX says is there; see `finishReconcile`.
     ///
     /// What events tell meanwhile of channels that the list does not have yet, or no longer, is as good as the list.
-    public mutating func beginReconcile(pbx: UInt16) {
-        while generations.count <= Int(pbx) { generations.append(0) }
+    ///
+    /// - Parameter lastSeen: The PBX's time of the last moment at which nothing had been missed; `nil`: nobody knows one.
+    public mutating func beginReconcile(pbx: UInt16, lastSeen: Timestamp? = nil) {
+        while generations.count <= Int(pbx) {
+            generations.append(0)
+            listTimes.append(.none)
+        }
         generations[Int(pbx)] &+= 1
+        listed.removeAll(keepingCapacity: true)
+        lastSeenAt = lastSeen.map { PBXTime($0) } ?? .none
+    }
+
+    /// The PBX is not heard any more: of the calls that are open now something may be missed.
+    public mutating func noteGap(pbx: UInt16) {
+        uncompared.insert(pbx)
+        var homes: [UInt32] = []
+        legs.forEachSlot { slot in
+            guard legs[slot].isOpen, legs[slot].pbx == pbx, legs[slot].home != Self.none else { return }
+            homes.append(legs[slot].home)
+        }
+        // Not worth a row of its own: a later one has it.
+        for home in homes { calls[survivor(of: Int(home))].record.flags.insert(.partial) }
+    }
+
+    // MARK: What a list tells
+
+    /// Where a list has a channel that is known to be elsewhere.
+    struct ListedPlace {
+        /// The bridge; `nil`: in none.
+        var bridge: ChannelKey?
+        var kind: BridgeKind
+        var isUp: Bool
+        /// When the list was made.
+        var time: PBXTime
+    }
+
+    /// Takes from a list what no event told yet.
+    ///
+    /// The list overtakes events: those that tell how the channel came to where it is may be on their way. So its place counts
+    /// only when the comparison ends, or the channel does, without one.
+    mutating func takeListed(
+        _ slot: Int, _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ time: PBXTime
+    ) {
+        listTimes[Int(legs[slot].pbx)] = time
+        if let created = event.channel.createdAt.map({ PBXTime($0) }), created < legs[slot].startedAt {
+            beginEarlier(leg: slot, created)
+        }
+        var place = ListedPlace(
+            bridge: nil, kind: event.bridgeKind, isUp: event.channel.state == .up, time: time)
+        if !event.bridgeID.isEmpty {
+            place.bridge = event.bridgeID.withBytes(in: payload) { ChannelKey($0, hasher) }
+        }
+        let known = legs[slot].bridge == Self.none ? nil : bridges[Int(legs[slot].bridge)].key
+        guard known != place.bridge else { return }
+        listed[UInt32(slot)] = place
+    }
+
+    /// Puts the channel where a list had it: what came before ended when it was last seen, what is there now began with
+    /// the list.
+    mutating func settleListed(_ slot: Int, _ limit: PBXTime) {
+        guard let place = listed.removeValue(forKey: UInt32(slot)), legs[slot].isOpen else { return }
+        let time = min(place.time, limit)
+        leaveBridge(slot, lastSeenAt.isKnown ? max(min(lastSeenAt, time), legs[slot].enteredAt) : time)
+        guard let bridge = place.bridge else { return }
+        let moment = Moment(time: time, receivedAt: Timestamp(microseconds: 0), now: 0)
+        enter(slot, bridge, place.kind, isUp: place.isUp, time, moment)
     }
 
     /// Closes the channels of `pbx` that were not seen since `beginReconcile`, and with them the calls that have none left.
@@ -23,12 +86,15 @@ extension CallGraph {
         pbx: UInt16, at time: Timestamp, updatedAt: Timestamp, now: UInt64, callEnded: (CallKey) -> Void
     ) {
         let generation = generation(of: pbx)
+        for slot in listed.keys.sorted() { settleListed(Int(slot), .none) }
         var stale: [Int] = []
         legs.forEachSlot { slot in
             if legs[slot].isOpen, legs[slot].pbx == pbx, legs[slot].generation != generation {
                 stale.append(slot)
             }
         }
+        uncompared.remove(pbx)
+        endUnproven(now, comparedWith: pbx)
         let moment = Moment(time: PBXTime(time), receivedAt: updatedAt, now: now)
         for slot in stale {
             legs[slot].flags.insert(.endEstimated)
@@ -63,14 +129,6 @@ extension CallGraph {
         return true
     }
 
-    /// Notes of the calls of `pbx` that are open that some of them was not seen; told with their next change.
-    public mutating func notePartial(pbx: UInt16) {
-        legs.forEachSlot { slot in
-            guard legs[slot].isOpen, legs[slot].pbx == pbx, legs[slot].home != Self.none else { return }
-            calls[survivor(of: Int(legs[slot].home))].record.flags.insert(.partial)
-        }
-    }
-
     /// What an earlier run had seen of the calls taken over was played: those whose legs are known again are like any other.
     public mutating func endReplay() {
         var known: [Int] = []
@@ -102,6 +160,7 @@ extension CallGraph {
         state.upAt = record.answeredAt.map { PBXTime($0) } ?? .none
         state.wasAnswered = record.status == .answered
         state.hasCaller = true
+        uncompared.insert(record.pbx)
         // The earlier run has seen what is better than a list.
         state.isAdopted = !record.callerNumber.isEmpty
         // What happened between that run and this one nobody saw.

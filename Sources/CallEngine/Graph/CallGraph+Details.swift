@@ -34,10 +34,11 @@ extension CallGraph {
         }
         chooseRoot(call)
         gather(call, &made.slots)
+        steps += made.slots.count
         guard let root = leg(calls[call].root), !made.slots.isEmpty else {
             // A call of an earlier run, of which nothing came any more.
             guard calls[call].record.status == .finished else { return }
-            made.facts.outcome = calls[call].record.answeredAt == nil ? .lost : .answered
+            made.facts.outcome = .lost
             made.facts.rule = .unseenEnd
             return
         }

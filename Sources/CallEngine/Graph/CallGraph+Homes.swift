@@ -30,16 +30,21 @@ extension CallGraph {
         if home != Self.none, calls[Int(home)].has(key) { return }
         let pbx = legs[slot].pbx
         let known = findCall(key, pbx)
+        // What it was called before a list was made that overtook this event.
+        if home != Self.none, known == nil, Int(pbx) < listTimes.count, listTimes[Int(pbx)].isKnown,
+            moment.time < listTimes[Int(pbx)]
+        {
+            return
+        }
         guard let target = known ?? makeCall(key, text, payload, slot, moment, counting: isNew) else {
             return
         }
         guard home != Self.none else { return enter(target, slot) }
-        // The channel names another call now: it goes there, and what it came from becomes part of it.
+        // The channel names another call now: it goes there, and the two are one.
         let from = survivor(of: Int(home))
         leave(slot)
         enter(target, slot)
-        let into = survivor(of: target)
-        if from != into { merge(from, into: into, .linkedID, 0, moment) }
+        join(calls: from, survivor(of: target), .linkedID, 0, moment)
     }
 
     /// Without `channelvars` in ari.conf `Dial` tells who belongs to whom; a channel that is still down waits for it.
@@ -113,13 +118,26 @@ extension CallGraph {
         calls[call].firstLeg = UInt32(slot)
         calls[call].legCount += 1
         let top = survivor(of: call)
+        if legs[slot].key.hash == calls[call].key.hash { calls[call].hasNamed = true }
         if legs[slot].isOpen { count(1, in: call, top) }
-        if legs[slot].startedAt < calls[call].startedAt {
-            calls[call].startedAt = legs[slot].startedAt
-            calls[call].needsSave = true
-            refreshTimes(call)
-        }
+        beginEarlier(call, legs[slot].startedAt)
         chooseRoot(top, candidate: slot)
+    }
+
+    /// The leg began before what was told of it first.
+    mutating func beginEarlier(leg slot: Int, _ time: PBXTime) {
+        legs[slot].startedAt = time
+        guard legs[slot].home != Self.none else { return }
+        beginEarlier(Int(legs[slot].home), time)
+        chooseRoot(survivor(of: Int(legs[slot].home)), candidate: slot)
+    }
+
+    /// A leg of the call began at `time`.
+    mutating func beginEarlier(_ call: Int, _ time: PBXTime) {
+        guard time < calls[call].startedAt else { return }
+        calls[call].startedAt = time
+        calls[call].needsSave = true
+        refreshTimes(call)
     }
 
     /// Takes a leg out of its call's list.
@@ -147,12 +165,31 @@ extension CallGraph {
 
     // MARK: Merging and splitting
 
+    /// Calls that may become part of one; more stay calls of their own.
+    static let maximumMergedCalls: UInt32 = 256
+
+    /// Open legs of a call and of those that became part of it.
+    private func openLegs(of call: Int) -> UInt32 {
+        var open = calls[call].openLegs
+        var merged = calls[call].firstMerged
+        while merged != Self.none {
+            open += openLegs(of: Int(merged))
+            merged = calls[Int(merged)].nextMerged
+        }
+        return open
+    }
+
     /// Makes `call` part of `target`; both stand for themselves so far.
     ///
     /// The younger call keeps its legs and what it knows; its row ends and points to the older one.
     mutating func merge(
         _ call: Int, into target: Int, _ evidence: MergeEvidence, _ bridge: UInt64, _ moment: Moment
     ) {
+        let count = calls[call].mergedCount + 1
+        guard calls[target].mergedCount + count <= Self.maximumMergedCalls else {
+            return calls[target].isIncomplete = true
+        }
+        calls[target].mergedCount += count
         calls[call].survivor = UInt32(target)
         calls[call].nextMerged = calls[target].firstMerged
         calls[target].firstMerged = UInt32(call)
@@ -187,7 +224,15 @@ extension CallGraph {
         counters.split += 1
         counters.merged -= 1
         let top = survivor(of: target)
+        // Legs that ended since then were counted with the survivor.
+        calls[call].totalOpen = openLegs(of: call)
         calls[top].totalOpen -= min(calls[top].totalOpen, calls[call].totalOpen)
+        var above = target
+        while true {
+            calls[above].mergedCount -= calls[call].mergedCount + 1
+            guard calls[above].isMerged else { break }
+            above = Int(calls[above].survivor)
+        }
         calls[top].record.openLegs = UInt16(clamping: calls[top].totalOpen)
         calls[call].record.openLegs = UInt16(clamping: calls[call].totalOpen)
         calls[call].record.flags.remove(.merged)
@@ -217,8 +262,15 @@ extension CallGraph {
         guard grouping == .linkedID, legs[one].home != Self.none, legs[other].home != Self.none else {
             return
         }
-        let first = survivor(of: Int(legs[one].home))
-        let second = survivor(of: Int(legs[other].home))
+        join(
+            calls: survivor(of: Int(legs[one].home)), survivor(of: Int(legs[other].home)), evidence, bridge,
+            moment)
+    }
+
+    /// Makes the younger of two calls part of the older one, if they are two.
+    mutating func join(
+        calls first: Int, _ second: Int, _ evidence: MergeEvidence, _ bridge: UInt64, _ moment: Moment
+    ) {
         guard first != second else { return }
         let firstIsOlder = isOlder(first, second)
         merge(firstIsOlder ? second : first, into: firstIsOlder ? first : second, evidence, bridge, moment)
@@ -283,6 +335,7 @@ extension CallGraph {
             var next = calls[call].firstLeg
             while next != Self.none {
                 let slot = Int(next)
+                steps += 1
                 if best.map({ $0 != slot && isBetterRoot(slot, than: $0, call) }) ?? true { best = slot }
                 next = legs[slot].nextInCall
             }

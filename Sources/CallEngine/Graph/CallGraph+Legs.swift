@@ -164,6 +164,24 @@ extension CallGraph {
 
     // MARK: Dial
 
+    /// A channel that dials is there, whether its begin was seen or not.
+    mutating func meetDialer(
+        _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ pbx: UInt16, _ moment: Moment
+    ) {
+        let text = event.caller.id.isEmpty ? event.caller.name : event.caller.id
+        let key: ChannelKey = key(text, in: payload, pbx)
+        guard findLeg(key, pbx) == nil, legs.count < maximumLegs,
+            !Self.isTechnical(event.caller.name, payload)
+        else { return }
+        let slot = makeLeg(key, event.caller, payload, pbx, moment)
+        var told = ARIEvent()
+        told.channel = event.caller
+        learn(slot, told, payload, moment, isNew: true)
+        findHome(slot, told, payload, text, moment, isNew: true)
+        guard legs[slot].home != Self.none else { return }
+        calls[survivor(of: Int(legs[slot].home))].record.flags.insert(.partial)
+    }
+
     /// Takes what `Dial` tells of the dialled leg, and of who dials.
     mutating func noteDialing(
         _ slot: Int, _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ pbx: UInt16, _ moment: Moment
@@ -212,14 +230,18 @@ extension CallGraph {
     private mutating func noteDialer(
         _ caller: Int, _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ moment: Moment
     ) {
-        legs[caller].flags.insert(.acted)
+        if !legs[caller].flags.contains(.acted) {
+            legs[caller].flags.insert(.acted)
+            // What it said of the direction counts from now on, whenever it said it.
+            changedTexts(caller)
+        }
         legs[caller].generation = generation(of: legs[caller].pbx)
         if legs[caller].caller.isEmpty || legs[caller].callee.isEmpty {
             learnTexts(caller, event.caller, payload, replacing: false)
         }
         learnDirection(caller, event.caller, payload, isNew: false)
-        // The caller's own events tell better; a reader that filters them out has only this.
-        if legs[caller].act == .none, !event.caller.application.isEmpty {
+        // In the order of the caller's own events; a reader without ChannelDialplan has little else.
+        if !event.caller.application.isEmpty {
             noteApplication(
                 caller, event.caller.application, event.caller.applicationData, payload, moment.time)
         }

@@ -11,22 +11,20 @@ extension CallGraph {
         case .channelStateChange, .channelSnapshot:
             if event.channel.state == .ringing { legs[slot].ringingAt = min(legs[slot].ringingAt, time) }
             if event.channel.state == .up { up(slot, time) }
+            if event.kind == .channelSnapshot { takeListed(slot, event, payload, time) }
         case .stasisStart:
             start(slot, event, payload, moment)
         case .stasisEnd:
-            if legs[slot].flags.contains(.hangupRequested) || subscription == .applicationOnly
-                || grouping == .channel
-            {
-                close(slot, time, moment)
-            }
+            // Where all channels are read, its destruction comes too, and that is the end.
+            if subscription == .applicationOnly || grouping == .channel { close(slot, time, moment) }
         case .channelDestroyed:
-            destroy(slot, event, moment)
+            destroy(slot, event, subscription, moment)
         case .channelHangupRequest:
             requestHangup(slot, event, time)
         case .channelEnteredBridge:
             enterBridge(slot, event, payload, moment)
         case .channelLeftBridge:
-            leaveBridge(slot, time)
+            leave(event.bridgeID, slot, payload, time)
         case .channelHold:
             if !legs[slot].holdSince.isKnown { legs[slot].holdSince = time }
         case .channelUnhold:
@@ -43,7 +41,8 @@ extension CallGraph {
     // MARK: States
 
     private mutating func up(_ slot: Int, _ time: PBXTime) {
-        if !legs[slot].upAt.isKnown { legs[slot].upAt = time }
+        // What a list told may be older than it, and an event of that time on its way.
+        legs[slot].upAt = min(legs[slot].upAt, time)
         answer(slot, time)
         if legs[slot].bridge != Self.none { activate(slot, time) }
     }
@@ -108,12 +107,14 @@ extension CallGraph {
         if event.techCause != 0 { legs[slot].sipCode = event.techCause }
     }
 
-    private mutating func destroy(_ slot: Int, _ event: ARIEvent, _ moment: Moment) {
+    private mutating func destroy(
+        _ slot: Int, _ event: ARIEvent, _ subscription: Subscription, _ moment: Moment
+    ) {
         let (cause, code) = (legs[slot].cause, legs[slot].sipCode)
         let wasOpen = legs[slot].isOpen
         if event.cause != 0 { legs[slot].cause = event.cause }
         if event.techCause != 0 { legs[slot].sipCode = event.techCause }
-        close(slot, moment.time, moment)
+        close(slot, moment.time, moment, isTold: subscription == .allChannels)
         // It had ended with StasisEnd, which has no cause: what the end was is looked at again.
         guard !wasOpen, legs[slot].cause != cause || legs[slot].sipCode != code, legs[slot].home != Self.none
         else {
@@ -126,12 +127,18 @@ extension CallGraph {
         touch(call)
     }
 
-    mutating func close(_ slot: Int, _ time: PBXTime, _ moment: Moment) {
+    /// The channel is gone.
+    ///
+    /// - Parameter isTold: By an event of its own, so that an unknown channel of the call may still be told of.
+    mutating func close(_ slot: Int, _ time: PBXTime, _ moment: Moment, isTold: Bool = false) {
+        if !listed.isEmpty { settleListed(slot, time) }
         leaveBridge(slot, time)
+        endHold(slot, time)
         guard legs[slot].isOpen else { return }
         legs[slot].flags.remove(.open)
         legs[slot].endedAt = time
         if legs[slot].isDialed { noteTelephones(slot) }
+        clampUp(slot, time)
         guard legs[slot].home != Self.none else {
             return forgetLater(slot: slot, stamp: legs[slot].stamp, isCall: false, moment.now)
         }
@@ -139,11 +146,30 @@ extension CallGraph {
         let top = survivor(of: home)
         count(-1, in: home, top)
         if calls[top].totalOpen == 0 {
-            finish(top, at: moment)
+            if isTold, let wait = patience(with: top, moment) {
+                unproven.append(
+                    Unproven(
+                        call: UInt32(top), stamp: calls[top].stamp, moment: moment, until: moment.now &+ wait)
+                )
+            } else {
+                finish(top, at: moment)
+            }
         } else if calls[home].legCount > Self.maximumLegsPerCall, calls[top].root != reference(to: slot) {
             calls[top].isIncomplete = true
             forgetLater(slot: slot, stamp: legs[slot].stamp, isCall: false, moment.now)
         }
+    }
+
+    /// A leg is up before its end, whatever a list that overtook its end says.
+    private mutating func clampUp(_ slot: Int, _ time: PBXTime) {
+        guard legs[slot].upAt.isKnown, time < legs[slot].upAt else { return }
+        legs[slot].upAt = time
+        guard legs[slot].home != Self.none else { return }
+        let call = Int(legs[slot].home)
+        guard time < calls[call].upAt else { return }
+        calls[call].upAt = time
+        calls[call].needsSave = true
+        refreshTimes(call)
     }
 
     private mutating func learnVariable(_ slot: Int, _ event: ARIEvent, _ payload: UnsafeRawBufferPointer) {
@@ -237,8 +263,14 @@ extension CallGraph {
     private mutating func join(
         _ slot: Int, _ party: ARIParty, _ payload: UnsafeRawBufferPointer, _ moment: Moment
     ) {
-        guard let other = findLeg(party, payload, legs[slot].pbx) else { return }
-        join(slot, other, .transfer, 0, moment)
+        let pbx = legs[slot].pbx
+        if let other = findLeg(party, payload, pbx) { return join(slot, other, .transfer, 0, moment) }
+        // A channel not seen: a call that it names is one all the same.
+        guard party.isPresent, !party.linkedID.isEmpty, grouping == .linkedID, legs[slot].home != Self.none
+        else { return }
+        let key: CallKey = key(party.linkedID, in: payload, pbx)
+        guard let known = findCall(key, pbx) else { return }
+        join(calls: survivor(of: Int(legs[slot].home)), survivor(of: known), .transfer, 0, moment)
     }
 
     // MARK: Bridges
@@ -251,14 +283,23 @@ extension CallGraph {
             if !legs[slot].upAt.isKnown { legs[slot].upAt = time }
             answer(slot, time)
         }
-        guard !event.bridgeID.isEmpty else { return }
-        leaveBridge(slot, time)
+        // A channel that is gone is in no bridge, whatever comes late.
+        guard !event.bridgeID.isEmpty, legs[slot].isOpen else { return }
+        if !listed.isEmpty { listed[UInt32(slot)] = nil }
         let key = event.bridgeID.withBytes(in: payload) { ChannelKey($0, hasher) }
+        enter(slot, key, event.bridgeKind, isUp: event.channel.state == .up, time, moment)
+    }
+
+    /// Puts the leg into a bridge.
+    mutating func enter(
+        _ slot: Int, _ key: ChannelKey, _ kind: BridgeKind, isUp: Bool, _ time: PBXTime, _ moment: Moment
+    ) {
+        leaveBridge(slot, time)
         let hash = mixed(key.hash, legs[slot].pbx)
         let bridge =
             bridges.find(hash) { $0.pointee.key == key }
-            ?? bridges.insert(hash, Bridge(key: key, hash: hash, kind: event.bridgeKind))
-        if event.bridgeKind == .parking {
+            ?? bridges.insert(hash, Bridge(key: key, hash: hash, kind: kind))
+        if kind == .parking {
             mark(slot, .parked, time, name: UnsafeRawBufferPointer(start: nil, count: 0))
         }
         let first = bridges[bridge].firstMember
@@ -272,7 +313,20 @@ extension CallGraph {
         if first != Self.none { legs[Int(first)].previousMember = UInt32(slot) }
         bridges[bridge].firstMember = UInt32(slot)
         bridges[bridge].memberCount += 1
-        if event.channel.state == .up { activate(slot, time) }
+        if isUp { activate(slot, time) }
+    }
+
+    /// The channel left a bridge; of another one than it is known to be in only what a list told is newer.
+    private mutating func leave(
+        _ bridgeID: ARIText, _ slot: Int, _ payload: UnsafeRawBufferPointer, _ time: PBXTime
+    ) {
+        let key = bridgeID.withBytes(in: payload) { ChannelKey($0, hasher) }
+        if !listed.isEmpty, let place = listed[UInt32(slot)] {
+            if place.bridge == key { settleListed(slot, time) } else { listed[UInt32(slot)] = nil }
+        }
+        guard legs[slot].bridge != Self.none else { return }
+        guard bridgeID.isEmpty || bridges[Int(legs[slot].bridge)].key == key else { return }
+        leaveBridge(slot, time)
     }
 
     /// Nothing but the bridge joins these two: one call, unless a third comes, which makes it a room.
@@ -289,6 +343,7 @@ extension CallGraph {
         bridges[bridge].kind = .conference
         var next = bridges[bridge].firstMember
         while next != Self.none {
+            steps += 1
             let home = Int(legs[Int(next)].home)
             if legs[Int(next)].home != Self.none, calls[home].evidence == .bridge,
                 calls[home].evidenceBridge == bridges[bridge].hash

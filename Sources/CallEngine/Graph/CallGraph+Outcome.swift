@@ -64,6 +64,9 @@ extension CallGraph {
         case .noAnswer: return (.noAnswer, .dialStatus)
         case .congestion: return (.congestion, .dialStatus)
         case .unavailable: return (.unavailable, .dialStatus)
+        // An application called it, and let it ring out without a word.
+        case .none where leg.flags.contains(.originated) && !leg.flags.contains(.hangupRequested):
+            return (.noAnswer, .time)
         default:
             return sight.answer.isKnown && !isLaterThanAnswer(leg, sight)
                 ? (.answeredElsewhere, .time) : (.cancelled, .time)
@@ -88,8 +91,9 @@ extension CallGraph {
                 best = found
             }
         }
+        // The caller is out of it only after having handed the call on; who went on talking among themselves is no matter.
         let callerIsIn = sight.lastPerson.map { person in
-            !legs[sight.root].endedAt.isKnown
+            !legs[sight.root].flags.contains(.transferer) || !legs[sight.root].endedAt.isKnown
                 || legs[sight.root].lastTalkEndedAt >= legs[person].lastTalkEndedAt
                 || legs[sight.root].endedAt >= legs[person].lastTalkEndedAt
         }
@@ -125,8 +129,9 @@ extension CallGraph {
         if sight.answer.isKnown { return choose(.answered, .talk) }
         if sight.hasConference, root.flags.contains(.inConference) { return choose(.answered, .conference) }
         if record.flags.contains(.estimatedEnd) {
+            // An answer by a machine proves no conversation.
             made.facts.hungUpBy = .nobody
-            return choose(record.answeredAt == nil ? .lost : .answered, .unseenEnd)
+            return choose(.lost, .unseenEnd)
         }
         let acts = made.slots.reduce(UInt32(0)) { $0 | legs[Int($1)].acts }
         if acts & LegAct.voicemail.bit != 0 { return choose(.voicemail, .voicemail) }

@@ -76,6 +76,12 @@ extension CallGraph {
             made.segments.append(CallSegment(.ivr, name: name, from: mark.time, to: end))
         case .blindTransfer, .attendedTransfer, .referTransfer, .failedTransfer:
             var segment = CallSegment(.transfer, name: name, from: mark.time, to: mark.time)
+            // Asterisk 16 does not name who is asked and has not answered yet.
+            if name.isEmpty, mark.act == .attendedTransfer,
+                let target = made.legs.first(where: { $0.roles.contains(.target) })
+            {
+                segment.name = target.number
+            }
             segment.by = number(of: slot)
             segment.result = mark.act == .failedTransfer ? .failed : .answered
             segment.transfer =
@@ -131,13 +137,23 @@ extension CallGraph {
                 if record.result.rawValue < known { segment.result = record.result }
             }
         }
-        let isPickedUp = sight.answered.map { legs[$0].isPickup } ?? false
-        if whenTalkingWithin || isPickedUp, let answer = sight.answer.timestamp,
-            answer >= segment.startedAt, answer <= segment.endedAt
-        {
+        guard let answer = sight.answer.timestamp, answer >= segment.startedAt else { return }
+        // A telephone that was picked up for stops ringing some milliseconds before the other one talks.
+        if (whenTalkingWithin && answer <= segment.endedAt) || isPickedUp(segment, made, sight) {
             segment.result = .answered
             segment.by = sight.answered.map { number(of: $0) } ?? InlineText()
             segment.endedAt = answer
+        }
+    }
+
+    /// Whether the answer came from a neighbour who took the call from these telephones.
+    private func isPickedUp(_ segment: CallSegment, _ made: CallDetails, _ sight: Sight) -> Bool {
+        guard let answered = sight.answered, legs[answered].isPickup else { return false }
+        return segment.attempts.contains { index in
+            let slot = Int(made.slots[Int(made.attempts[Int(index)])])
+            let isTaken = made.legs[Int(made.attempts[Int(index)])].result == .answeredElsewhere
+            return isTaken && legs[slot].dialerHash == legs[answered].dialerHash
+                && (!legs[slot].endedAt.isKnown || legs[slot].endedAt >= legs[answered].startedAt)
         }
     }
 
@@ -148,13 +164,13 @@ extension CallGraph {
         var group: CallSegment?
         var dialer: UInt64 = 0
         var until = PBXTime.none
-        // Not a copy: the next append would have to make it one.
-        let queued = made.attempts.count
+        made.queued.append(contentsOf: repeatElement(false, count: made.slots.count))
+        for index in made.attempts { made.queued[Int(index)] = true }
         for (index, entry) in made.slots.enumerated() {
             let slot = Int(entry)
             let leg = legs[slot]
             let roles = made.legs[index].roles
-            guard isAttempt(slot, roles, sight), !made.attempts[..<queued].contains(Int32(index)) else {
+            guard isAttempt(slot, roles, sight), !made.queued[index] else {
                 continue
             }
             let begin = leg.dialedAt.isKnown ? leg.dialedAt : leg.startedAt

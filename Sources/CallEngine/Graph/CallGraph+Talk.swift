@@ -22,6 +22,7 @@ extension CallGraph {
         // Also of a large room only a few are looked at: those who were there talk already.
         while next != Self.none, seen < Self.fewMembers {
             let other = Int(next)
+            steps += 1
             next = legs[other].nextMember
             guard other != slot, legs[other].isActive else { continue }
             seen += 1
@@ -34,6 +35,7 @@ extension CallGraph {
 
     /// The leg hears `other` from `time` on.
     private mutating func talk(_ slot: Int, _ other: Int, from time: PBXTime, _ kind: BridgeKind) {
+        if !legs[slot].talkSince.isKnown, legs[slot].holdSince.isKnown { settleHold(slot, time) }
         legs[slot].talkSince = min(legs[slot].talkSince, time)
         guard time < legs[slot].firstTalkAt else { return }
         legs[slot].firstTalkAt = time
@@ -47,31 +49,49 @@ extension CallGraph {
         legs[slot].flags.remove(.active)
         let bridge = Int(legs[slot].bridge)
         bridges[bridge].activeCount -= 1
+        endHold(slot, time)
         endTalk(slot, time)
         guard bridges[bridge].activeCount == 1 else { return }
         var next = bridges[bridge].firstMember
         while next != Self.none {
             let other = Int(next)
+            steps += 1
             if other != slot, legs[other].isActive { return endTalk(other, time) }
             next = legs[other].nextMember
         }
     }
 
+    /// The conversation is over: the leg left, or the other one did.
+    ///
+    /// A hold of the leg's own goes on: its end is an event of the leg, which may come behind the other one's leaving.
     private mutating func endTalk(_ slot: Int, _ time: PBXTime) {
-        endHold(slot, time)
         guard legs[slot].talkSince.isKnown else { return }
-        legs[slot].talk += time.microseconds(since: legs[slot].talkSince)
-        legs[slot].lastTalkEndedAt = PBXTime.latest(
-            legs[slot].lastTalkEndedAt, max(time, legs[slot].talkSince))
+        let end = max(time, legs[slot].talkSince)
+        legs[slot].talk += end.microseconds(since: legs[slot].talkSince)
+        legs[slot].lastTalkStartedAt = legs[slot].talkSince
+        legs[slot].lastTalkEndedAt = PBXTime.latest(legs[slot].lastTalkEndedAt, end)
         legs[slot].talkSince = .none
     }
 
+    /// The leg is taken off hold, or cannot be on it any more.
     mutating func endHold(_ slot: Int, _ time: PBXTime) {
         guard legs[slot].holdSince.isKnown else { return }
+        let held = legs[slot].holdSince
         if legs[slot].talkSince.isKnown {
-            legs[slot].hold += time.microseconds(since: max(legs[slot].holdSince, legs[slot].talkSince))
+            legs[slot].hold += time.microseconds(since: max(held, legs[slot].talkSince))
+        } else if legs[slot].lastTalkEndedAt.isKnown {
+            legs[slot].hold += min(time, legs[slot].lastTalkEndedAt).microseconds(
+                since: max(held, legs[slot].lastTalkStartedAt))
         }
         legs[slot].holdSince = .none
+    }
+
+    /// Counts what was held of the last conversation before the next one begins, at `time`.
+    private mutating func settleHold(_ slot: Int, _ time: PBXTime) {
+        guard legs[slot].lastTalkEndedAt.isKnown else { return }
+        legs[slot].hold += legs[slot].lastTalkEndedAt.microseconds(
+            since: max(legs[slot].holdSince, legs[slot].lastTalkStartedAt))
+        legs[slot].holdSince = max(legs[slot].holdSince, time)
     }
 
     // MARK: The answer

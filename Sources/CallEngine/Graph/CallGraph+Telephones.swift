@@ -29,7 +29,10 @@ extension CallGraph {
     /// Numbers of the telephones that ring, and of those that talk; each once.
     private func addTelephones(of call: Int, to numbers: inout [String]) {
         var next = calls[call].firstLeg
-        while next != Self.none {
+        var looked = 0
+        // The newest legs come first; who rings now is among them.
+        while next != Self.none, looked < Self.maximumTelephoneLegs {
+            looked += 1
             let slot = Int(next)
             next = legs[slot].nextInCall
             guard legs[slot].isDialed, !legs[slot].isLocalHalf, !legs[slot].endedAt.isKnown else { continue }
@@ -48,6 +51,9 @@ extension CallGraph {
 
     /// Telephones of one call that are told of; a screen in every room is nobody's call.
     static let maximumTelephones = 50
+
+    /// Legs of one call that are looked through for them.
+    static let maximumTelephoneLegs = 256
 
     /// Notes that a telephone of a call has hung up; that it rings or was answered, `Dial` tells.
     mutating func noteTelephones(_ slot: Int) {

@@ -67,6 +67,15 @@ public struct CallGraph: ~Copyable {
         var now: UInt64
     }
 
+    /// A call without channels of which one may have been missed.
+    struct Unproven {
+        var call: UInt32
+        var stamp: UInt32
+        var moment: Moment
+        /// When it is over all the same; monotonic nanoseconds.
+        var until: UInt64
+    }
+
     /// What ended and is to be forgotten.
     struct Deadline {
         var at: UInt64
@@ -89,6 +98,8 @@ public struct CallGraph: ~Copyable {
     public var tellsTelephones = false
     /// What happened so far.
     public internal(set) var counters = Counters()
+    /// Turns of the loops over legs, members of a bridge and merged calls: what is bounded for each event.
+    public internal(set) var steps = 0
 
     let hasher: TextHash
     let maximumLegs: Int
@@ -109,6 +120,16 @@ public struct CallGraph: ~Copyable {
     /// Long texts of legs, by stamp.
     var legTexts: [UInt32: LongTexts] = [:]
     var details = CallDetails()
+    /// Channels that the running comparison has elsewhere than events do, by place in `legs`.
+    var listed: [UInt32: ListedPlace] = [:]
+    /// Until when nothing was missed before the running comparison.
+    var lastSeenAt = PBXTime.none
+    /// When each PBX's last list was made, by index.
+    var listTimes: [PBXTime] = []
+    /// PBXs that were not heard for a time and have not told since what runs, by index.
+    var uncompared: Set<UInt16> = []
+    /// Calls that would be over, if no channel of theirs is still to be told of.
+    var unproven: [Unproven] = []
     var nextStamp: UInt32 = 1
     var random: UInt64
 
@@ -164,37 +185,46 @@ public struct CallGraph: ~Copyable {
         let key: ChannelKey = key(idText, in: payload, pbx)
         let slot: Int
         var isNew = false
+        var isUnseenBegin = false
+        // Where only our application's channels are read, its end would never be told.
+        if event.kind == .dial, event.caller.isPresent, grouping == .linkedID, subscription == .allChannels {
+            meetDialer(event, payload, pbx, moment)
+        }
         if let known = findLeg(key, pbx) {
             slot = known
         } else {
-            guard Self.canBegin(event.kind), legs.count < maximumLegs,
+            guard Self.canBegin(event) || endsUnseen(event, payload, pbx, subscription),
+                legs.count < maximumLegs,
                 grouping == .channel || !Self.isTechnical(event.channel.name, payload)
             else { return placementOfStranger(event, payload, idText, pbx) }
             slot = makeLeg(key, event.channel, payload, pbx, moment)
+            isUnseenBegin = !Self.isBegin(event, subscription)
             if event.channel.state == .ring { legs[slot].flags.insert(.incoming) }
             isNew = true
         }
         legs[slot].generation = generation(of: pbx)
         let formerHome = legs[slot].home
         if event.kind == .dial { noteDialing(slot, event, payload, pbx, moment) }
-        learn(slot, event, payload, moment, isNew: isNew)
-        let callsBefore = counters.started
-        findHome(slot, event, payload, idText, moment, isNew: isNew)
-        if event.kind == .channelSnapshot, counters.started > callsBefore, legs[slot].home != Self.none {
-            // Its begin was not seen.
-            calls[survivor(of: Int(legs[slot].home))].record.flags.insert(.partial)
+        // Dial may come before the dialled channel's own first event.
+        if event.kind == .channelCreated, moment.time < legs[slot].startedAt {
+            beginEarlier(leg: slot, moment.time)
         }
+        learn(slot, event, payload, moment, isNew: isNew)
+        findHome(slot, event, payload, idText, moment, isNew: isNew)
         move(slot, event, payload, subscription, moment)
+        // Its own end may have come before this.
+        if isNew, Self.isGivenUp(event, payload) { close(slot, moment.time, moment) }
         var placement = placement(of: slot, event, payload, idText)
         placement.isLegNew = isNew
         placement.isTracked = true
         guard legs[slot].home != Self.none else { return placement }
         let call = survivor(of: Int(legs[slot].home))
         placement.openLegs = calls[call].totalOpen
-        placement.hasEnded = calls[call].totalOpen == 0
+        placement.hasEnded = calls[call].record.status == .finished
         if formerHome != Self.none, formerHome != legs[slot].home, calls[Int(formerHome)].isMerged {
             placement.mergedCall = calls[Int(formerHome)].key
         }
+        if isUnseenBegin { calls[call].record.flags.insert(.partial) }
         calls[call].record.eventCount &+= 1
         touch(call)
         if event.kind == .dial { calls[call].telephonesChanged = true }
@@ -204,8 +234,41 @@ public struct CallGraph: ~Copyable {
     }
 
     /// The end of a channel never seen opens nothing.
-    private static func canBegin(_ kind: ARIEventKind) -> Bool {
-        kind != .channelDestroyed && kind != .stasisEnd && kind != .channelLeftBridge
+    private static func canBegin(_ event: ARIEvent) -> Bool {
+        switch event.kind {
+        case .channelDestroyed, .stasisEnd, .channelLeftBridge: false
+        default: true
+        }
+    }
+
+    /// Whether a telephone was not reached, or is given up.
+    static func isGivenUp(_ event: ARIEvent, _ payload: UnsafeRawBufferPointer) -> Bool {
+        guard event.kind == .dial else { return false }
+        return event.dialStatus.withBytes(in: payload) { status in
+            DialStatus(status).map { $0 != .answer } ?? false
+        }
+    }
+
+    /// Whether the end of a channel never seen is one of a call that goes on: then that much is known of it.
+    private func endsUnseen(
+        _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ pbx: UInt16, _ subscription: Subscription
+    ) -> Bool {
+        guard event.kind == .channelDestroyed, subscription == .allChannels, grouping == .linkedID,
+            !event.channel.linkedID.isEmpty
+        else { return false }
+        let key: CallKey = key(event.channel.linkedID, in: payload, pbx)
+        return findCall(key, pbx).map { calls[survivor(of: $0)].record.status != .finished } ?? false
+    }
+
+    /// Whether a channel that nothing told of before begins with this event.
+    private static func isBegin(_ event: ARIEvent, _ subscription: Subscription) -> Bool {
+        switch event.kind {
+        case .channelCreated: true
+        // It may come before the dialled channel's own first event.
+        case .dial: event.dialStatus.isEmpty || subscription == .applicationOnly
+        case .channelSnapshot: false
+        default: subscription == .applicationOnly
+        }
     }
 
     /// Whether the event tells a customer's call from a leg that was only just made: an originated leg is dialled
@@ -261,7 +324,7 @@ public struct CallGraph: ~Copyable {
             let call = survivor(of: known)
             var placement = Placement(key: calls[call].key, pbx: pbx)
             placement.openLegs = calls[call].totalOpen
-            placement.hasEnded = calls[call].totalOpen == 0
+            placement.hasEnded = calls[call].record.status == .finished
             if call == known { placement.callID = text }
             return placement
         }

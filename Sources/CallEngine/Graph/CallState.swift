@@ -31,6 +31,8 @@ struct CallState: BitwiseCopyable {
     /// The earliest Up of its legs, before it is held against the start.
     var upAt = PBXTime.none
     var startedAt: PBXTime
+    /// Calls that became part of it, directly or not.
+    var mergedCount: UInt32 = 0
     /// The call that this one became part of.
     var survivor = UInt32.max
     /// Calls that became part of this one, as a list.
@@ -55,6 +57,8 @@ struct CallState: BitwiseCopyable {
     /// Hash of the telephones that the CRM was told of; 0: of none.
     var telephonesTold = 0
     var finishIsTold = false
+    /// The channel that it is named after was seen: what follows from its legs' ends is not for want of it.
+    var hasNamed = false
     /// Changed since it was last given to the store.
     var needsSave = false
     /// Its legs and segments are to be given to the store.

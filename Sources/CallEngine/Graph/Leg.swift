@@ -133,6 +133,8 @@ struct Leg: BitwiseCopyable {
     var activeSince = PBXTime.none
     var talkSince = PBXTime.none
     var firstTalkAt = PBXTime.none
+    /// The last conversation that is over.
+    var lastTalkStartedAt = PBXTime.none
     var lastTalkEndedAt = PBXTime.none
     var holdSince = PBXTime.none
     var hangupAt = PBXTime.none

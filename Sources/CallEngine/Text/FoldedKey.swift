@@ -2,7 +2,7 @@
 ///
 /// Usual identifiers (`1795344287.12`, with a system name in front) are kept as they are. A longer one is folded:
 /// its first bytes, then `~` and 32 hexadecimal digits of two keyed hashes, so that keys stay distinct without heap.
-public struct FoldedKey<let capacity: Int>: Sendable, BitwiseCopyable {
+public struct FoldedKey<let capacity: Int>: Sendable, BitwiseCopyable, Equatable {
     /// Hash of the whole identifier.
     public private(set) var hash: UInt64
     /// The identifier, or its folded form.

@@ -57,6 +57,9 @@ extension ARIClient {
             if let problem = ARIReadBack.problem(in: response.body, isFiltered: isFiltered) {
                 return failed(problem)
             }
+        case .clock:
+            facts.clock = ARIReadBack.clock(in: response.body)
+            facts.clockReadAt = WallClock.now()
         case .information:
             facts.startedAt = ARIReadBack.startupTime(in: response.body)
             facts.isRestart = startedAt != nil && facts.startedAt != nil && facts.startedAt != startedAt
@@ -89,7 +92,7 @@ extension ARIClient {
     private func beginComparison() {
         // One that was still letting go keeps its events before what comes now.
         comparison?.endNow()
-        let comparison = ARIComparison(client: self)
+        let comparison = ARIComparison(host: self)
         comparison.onDone = { [weak self] in self?.comparisonDone($0) }
         comparison.onAskAgain = { [weak self] in
             guard let self else { return }
@@ -143,4 +146,12 @@ extension ARIClient {
             failed("a list of the PBX is no valid JSON: \(error)")
         }
     }
+}
+
+extension ARIClient: ARIComparisonHost {
+    var appName: String { configuration.appName }
+    var readsApplicationOnly: Bool { configuration.subscription == .app }
+    func soon(_ body: @escaping () -> Void) { loop.schedule(after: .zero, body) }
+    func listBegins(_ facts: ARIComparisonFacts) { sink.comparisonBegan(facts, from: self) }
+    func listed(_ event: RawSpan) { sink.listed(event, from: self) }
 }

@@ -365,6 +365,8 @@ extension ARIClient: WebSocketDelegate {
     package func closed(_ socket: WebSocketConnection, _ close: WebSocketClose) {
         guard socket === self.socket || self.socket == nil else { return }
         self.socket = nil
+        // One that was never compared proves nothing: what was missed before it still is.
+        let wasFollowing = isFollowing
         attempt += 1
         cancel(&pingTimer)
         cancel(&subscriptionTimer)
@@ -378,10 +380,8 @@ extension ARIClient: WebSocketDelegate {
             return change(to: .stopped)
         }
         if close.protocolError != nil { metrics.add(.ariProtocolErrors) }
-        if openedAt != nil, lostAt == nil {
-            lostAt = heardAt
-            lostReason = explain(close)
-        }
+        if wasFollowing, lostAt == nil { lostAt = heardAt }
+        if openedAt != nil, lostReason == nil { lostReason = explain(close) }
         if let openedAt, loop.now - openedAt >= configuration.stableAfter { backoff.reset() }
         openedAt = nil
         disconnected(explain(close))

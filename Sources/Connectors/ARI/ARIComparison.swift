@@ -1,5 +1,4 @@
 package import Protocols
-import Reactor
 
 /// What a PBX said of itself and of the time we did not hear it, when it was compared with what we think.
 package struct ARIComparisonFacts: Sendable {
@@ -15,6 +14,28 @@ package struct ARIComparisonFacts: Sendable {
     package var channels: [UInt8]
     /// What `GET /bridges` answered.
     package var bridges: [UInt8]
+    /// What the PBX's clock showed when it was asked; `nil` when it did not say.
+    package var clock: Timestamp?
+    /// Our clock when that answer came.
+    package var clockReadAt: Timestamp?
+}
+
+/// What a comparison needs of the client that runs it, or of the simulation that does.
+protocol ARIComparisonHost: AnyObject {
+    /// The name of our application.
+    var appName: String { get }
+    /// Only the channels in our application are read.
+    var readsApplicationOnly: Bool { get }
+    /// Runs `body` in the next tick.
+    func soon(_ body: @escaping () -> Void)
+    /// Gives an event on, in order.
+    func handOn(_ event: RawSpan)
+    /// The list begins.
+    func listBegins(_ facts: ARIComparisonFacts)
+    /// One channel of the list, as the text of a `ChannelSnapshot` event.
+    func listed(_ event: RawSpan)
+    /// A listed channel waits in our application since before this connection.
+    func leftWaiting(_ channelID: String)
 }
 
 /// Compares what a PBX says is there with what we think, after each connection, while events go on coming.
@@ -44,7 +65,7 @@ final class ARIComparison {
         case done
     }
 
-    private unowned let client: ARIClient
+    private unowned let host: any ARIComparisonHost
     private var stage = Stage.asking
     private var before = ARIHeldEvents()
     private var after = ARIHeldEvents()
@@ -61,9 +82,9 @@ final class ARIComparison {
     /// Told once that events are handed on as they come; whether the list was handed on too, or why it was not.
     var onDone: ((Result<Void, ARIListError>) -> Void)?
 
-    /// - Parameter client: Who owns this; its sink gets the events.
-    init(client: ARIClient) {
-        self.client = client
+    /// - Parameter host: Who owns this.
+    init(host: any ARIComparisonHost) {
+        self.host = host
     }
 
     /// Whether the lists have not come, so that it is the PBX that events wait for.
@@ -89,7 +110,7 @@ final class ARIComparison {
         guard case .asking = stage else { return }
         self.facts = facts
         reader = ARIListReader(
-            channels: facts.channels, bridges: facts.bridges, app: client.configuration.appName)
+            channels: facts.channels, bridges: facts.bridges, app: host.appName)
         stage = .readingChannels
         planSlice()
     }
@@ -111,7 +132,7 @@ final class ARIComparison {
     // MARK: Slices
 
     private func planSlice() {
-        client.loop.schedule(after: .zero) { [weak self] in self?.slice() }
+        host.soon { [weak self] in self?.slice() }
     }
 
     private func slice() {
@@ -146,7 +167,7 @@ final class ARIComparison {
             handOn(before.take(sliceSize(before)))
             guard stage == .before, before.isEmpty, let facts else { return }
             stage = .list
-            client.sink.comparisonBegan(facts, from: client)
+            host.listBegins(facts)
         case .list: handOnList()
         case .after:
             handOn(after.take(sliceSize(after)))
@@ -167,7 +188,7 @@ final class ARIComparison {
     private func handOn(_ events: ARIHeldEvents.Taken) {
         var start = events.start
         for end in events.ends {
-            client.handOn(events.bytes.span.bytes.extracting(start..<end))
+            host.handOn(events.bytes.span.bytes.extracting(start..<end))
             start = end
         }
     }
@@ -175,11 +196,11 @@ final class ARIComparison {
     private func handOnList() {
         let end = min(reader.channels.count, nextChannel + Self.sliceChannels)
         for channel in reader.channels[nextChannel..<end] {
-            if channel.isHeld { client.leftWaiting(String(decoding: channel.id, as: UTF8.self)) }
+            if channel.isHeld { host.leftWaiting(String(decoding: channel.id, as: UTF8.self)) }
             // Of a channel outside of our application nothing will be told.
-            guard channel.isHeld || client.configuration.subscription != .app else { continue }
+            guard channel.isHeld || !host.readsApplicationOnly else { continue }
             let event = reader.event(of: channel)
-            client.sink.listed(event.span.bytes, from: client)
+            host.listed(event.span.bytes)
         }
         nextChannel = end
         if stage == .list, nextChannel == reader.channels.count { stage = .after }

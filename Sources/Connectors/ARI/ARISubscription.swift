@@ -6,14 +6,14 @@ import Protocols
 /// took; the lists last, so that no call that began before the subscription is missed. Each connection begins empty on
 /// Asterisk 22, so all of it is repeated.
 enum ARISubscriptionStep: Sendable, CaseIterable {
-    case putFilter, subscribe, readBack, information, listChannels, listBridges
+    case putFilter, subscribe, readBack, clock, information, listChannels, listBridges
 
     /// The steps of a kind of subscription.
     static func steps(for subscription: ARIConfiguration.Subscription) -> [ARISubscriptionStep] {
         switch subscription {
         case .calls: allCases
         // Nothing is to be put; calls run all the same, in our application alone or in the whole PBX.
-        case .all, .app: [.information, .listChannels, .listBridges]
+        case .all, .app: [.clock, .information, .listChannels, .listBridges]
         }
     }
 
@@ -37,6 +37,7 @@ enum ARISubscriptionStep: Sendable, CaseIterable {
         case .putFilter: ("PUT", "/applications/\(app)/eventFilter")
         case .subscribe: ("POST", "/applications/\(app)/subscription?eventSource=channel:,bridge:")
         case .readBack: ("GET", "/applications/\(app)")
+        case .clock: ("GET", "/asterisk/ping")
         case .information: ("GET", "/asterisk/info?only=status,system")
         case .listChannels: ("GET", "/channels")
         case .listBridges: ("GET", "/bridges")
@@ -64,6 +65,8 @@ enum ARISubscriptionStep: Sendable, CaseIterable {
         case 200..<300: return .done
         case 401:
             return .failed("\(what): 401, wrong user or password; check ARI_USER and ARI_PASSWORD")
+        // Before 13.26 and 16.3 there is no ping; the clock is then read off the events.
+        case 404 where self == .clock: return .done
         case _ where self == .information:
             return .unsupported("\(what): status \(status); a restart of the PBX is not noticed")
         case 403:
@@ -107,6 +110,12 @@ enum ARIReadBack {
                 "the PBX took our event filter and does not show it: \(missing.joined(separator: ", ")) are missing"
         }
         return nil
+    }
+
+    /// What the PBX's clock shows: `GET /asterisk/ping`; `nil` when it cannot be told.
+    static func clock(in body: [UInt8]) -> Timestamp? {
+        guard let text = try? JSONValue.parse(body.span.bytes)["timestamp"]?.string else { return nil }
+        return Timestamp(Array(text.utf8).span.bytes)
     }
 
     /// When the PBX started, by its own clock: `GET /asterisk/info`.

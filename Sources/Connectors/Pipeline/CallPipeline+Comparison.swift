@@ -11,14 +11,7 @@ extension CallPipeline {
     ///   - calls: Rows that have not ended.
     ///   - sighting: When that run heard the PBX last; `nil` when nobody wrote it down.
     package func adopt(_ calls: [StoredCall], sighting: PBXSighting?, pbx: UInt16) {
-        watch(pbx) { watch in
-            watch.earlier = sighting
-            for call in calls {
-                let key = Array(call.callID.utf8).withUnsafeBytes { CallKey($0, shared.hasher) }
-                let known = [sighting?.seenAt, call.startedAt, call.answeredAt].compactMap { $0 }.max()
-                watch.unseen[key.hash] = PBXWatch.Unseen(key: key, lastSeen: known ?? call.insertedAt)
-            }
-        }
+        watch(pbx) { $0.adopt(calls, sighting: sighting, hasher: shared.hasher) }
         takeOver(calls, pbx: pbx)
     }
 
@@ -38,13 +31,10 @@ extension CallPipeline {
     }
 
     /// The PBX begins to tell what runs.
-    package func comparisonBegan(pbx: UInt16) {
-        graph.beginReconcile(pbx: pbx)
-        watch(pbx) { watch in
-            watch.listed = []
-            watch.found = 0
-            watch.number += 1
-        }
+    package func comparisonBegan(_ facts: ARIComparisonFacts, pbx: UInt16) {
+        var lastSeen: Timestamp?
+        watch(pbx) { lastSeen = $0.comparisonBegan(facts) }
+        graph.beginReconcile(pbx: pbx, lastSeen: lastSeen)
     }
 
     /// One channel that is there, as the text of a `ChannelSnapshot` event.
@@ -60,12 +50,7 @@ extension CallPipeline {
         payload.withUnsafeBytes { bytes in
             let wasUnseen = watches[Int(pbx)].unseen.count
             let placement = place(event, bytes, pbx, subscription, receivedAt)
-            guard placement.isTracked else { return }
-            let isNew = watches[Int(pbx)].listed.insert(placement.key.hash).inserted
-            let isAdopted = watches[Int(pbx)].unseen.count < wasUnseen
-            if isNew, !isAdopted, placement.isLegNew, placement.openLegs == 1 {
-                watches[Int(pbx)].found += 1
-            }
+            watches[Int(pbx)].noteListed(placement, wasUnseen: wasUnseen)
         }
     }
 
@@ -77,23 +62,8 @@ extension CallPipeline {
     ///
     /// - Parameter name: What the PBX is called.
     package func comparisonEnded(_ facts: ARIComparisonFacts, pbx: UInt16, name: String) {
-        var facts = facts
-        (facts.channels, facts.bridges) = ([], [])
-        watch(pbx) { watch in
-            // A first connection with no run before it owes nothing.
-            if let owed = watch.owed, owed.lastHeardAt != nil || watch.earlier != nil {
-                facts.lastHeardAt = owed.lastHeardAt
-                facts.reason = owed.reason
-            }
-            let known = watch.startedAt ?? watch.earlier?.startedAt
-            facts.isRestart = known != nil && facts.startedAt != nil && known != facts.startedAt
-            if watch.owed?.isRestart == true { facts.isRestart = true }
-            watch.startedAt = facts.startedAt ?? watch.startedAt
-            watch.owed = nil
-            watch.waiting = facts
-        }
+        let (facts, grace) = watches[Int(pbx)].comparisonEnded(facts, patience: comparisonGrace)
         let number = watches[Int(pbx)].number
-        let grace = min(comparisonGrace + watches[Int(pbx)].clock.lag * 2, comparisonGrace * 10)
         loop.schedule(after: grace) { [weak self] in
             guard let self, watches[Int(pbx)].number == number else { return }
             finishComparison(facts, pbx: pbx, name: name)
@@ -102,42 +72,23 @@ extension CallPipeline {
 
     /// The connection to the PBX is gone; a comparison that has not come to its end proves nothing.
     package func connectionLost(pbx: UInt16) {
-        watch(pbx) { watch in
-            watch.number += 1
-            if let facts = watch.waiting { watch.owed = facts }
-            watch.waiting = nil
-        }
+        watch(pbx) { $0.connectionLost() }
+        graph.noteGap(pbx: pbx)
     }
 
     private func finishComparison(_ facts: ARIComparisonFacts, pbx: UInt16, name: String) {
         let now = WallClock.now()
-        var watch = watches[Int(pbx)]
-        let before = facts.lastHeardAt.map { watch.clock.pbxTime(of: $0) } ?? watch.earlier?.seenAt
-        let to = watch.clock.pbxTime(of: now)
-        let from = min(before ?? to, to)
-        var ended = 0
-        let ticks = loop.now.nanoseconds
-        graph.finishReconcile(pbx: pbx, at: from, updatedAt: now, now: ticks) { _ in ended += 1 }
-        for unseen in watch.unseen.values {
-            let isEnded = graph.endUnseen(
-                unseen.key, pbx: pbx, at: min(unseen.lastSeen, to), updatedAt: now, now: ticks)
-            // One whose legs were known was counted above.
-            if isEnded { ended += 1 }
-        }
-
-        if before != nil {
-            graph.notePartial(pbx: pbx)
+        let found = watches[Int(pbx)].finish(
+            facts, of: pbx, in: &graph, now: now, ticks: loop.now.nanoseconds)
+        if let from = found.from {
             let gap = StoredGap(
                 id: CallUUID(random: SystemRandomNumberGenerator.bits(), SystemRandomNumberGenerator.bits()),
-                pbx: name, from: from, to: to,
-                reason: Self.reason(facts).rawValue, detail: Self.detail(facts),
-                callsEnded: ended, callsFound: watch.found,
-                callsKept: watch.listed.count - watch.found, insertedAt: now)
+                pbx: name, from: from, to: found.to, reason: Self.reason(facts).rawValue,
+                detail: Self.detail(facts), callsEnded: found.ended, callsFound: found.found,
+                callsKept: found.kept, insertedAt: now)
             commit.append(note: .gap(gap))
             note(gap)
         }
-        (watch.earlier, watch.unseen, watch.listed, watch.waiting) = (nil, [:], [], nil)
-        watches[Int(pbx)] = watch
         noteSighting(pbx: pbx, name: name, heardAt: now)
     }
 
@@ -145,12 +96,8 @@ extension CallPipeline {
     ///
     /// - Parameter heardAt: Our clock at the last sign of life.
     package func noteSighting(pbx: UInt16, name: String, heardAt: Timestamp) {
-        watch(pbx) { watch in
-            commit.append(
-                note: .sighting(
-                    PBXSighting(
-                        pbx: name, seenAt: watch.clock.pbxTime(of: heardAt), startedAt: watch.startedAt)))
-        }
+        guard let sighting = watches[Int(pbx)].sighting(of: name, heardAt: heardAt) else { return }
+        commit.append(note: .sighting(sighting))
     }
 
     /// The PBX's clock minus ours, in milliseconds.
@@ -205,48 +152,5 @@ extension SystemRandomNumberGenerator {
     fileprivate static func bits() -> UInt64 {
         var generator = SystemRandomNumberGenerator()
         return generator.next()
-    }
-}
-
-extension StoredCall {
-    /// The row as the engine keeps calls, and the texts that are too long for it.
-    func asRecord(pbx: UInt16, hasher: TextHash) -> (CallRecord, CallGraph.LongTexts?) {
-        var record = CallRecord(id: id, startedAt: startedAt ?? insertedAt, insertedAt: insertedAt)
-        record.answeredAt = answeredAt
-        record.updatedAt = updatedAt
-        record.pbx = pbx
-        record.direction = CallDirection.allCases.first { $0.name.description == direction } ?? .unknown
-        record.status = CallStatus.allCases.first { $0.name.description == status } ?? .ringing
-        record.endedAt = endedAt
-        record.outcome = CallOutcome.allCases.first { $0.name.description == outcome ?? "" } ?? .none
-        record.hangupCause = UInt16(clamping: hangupCause ?? 0)
-        if endedEstimated { record.flags.insert(.estimatedEnd) }
-        if facts.isPartial { record.flags.insert(.partial) }
-        if facts.mergedInto != nil { record.flags.insert(.merged) }
-        var texts = CallGraph.LongTexts()
-        var isLong = false
-        let key = Array(callID.utf8).withUnsafeBytes { CallKey($0, hasher) }
-        record.callID = key.text
-        if key.isFolded {
-            texts.callID = callID
-            isLong = true
-        }
-        if let number = callerNumber, !record.callerNumber.assign(number) {
-            texts.callerNumber = number
-            isLong = true
-        }
-        if let number = calleeNumber, !record.calleeNumber.assign(number) {
-            texts.calleeNumber = number
-            isLong = true
-        }
-        if isLong { record.flags.insert(.longTexts) }
-        return (record, isLong ? texts : nil)
-    }
-}
-
-extension InlineText {
-    fileprivate mutating func assign(_ text: String) -> Bool {
-        var text = text
-        return text.withUTF8 { assign(UnsafeRawBufferPointer($0)) }
     }
 }

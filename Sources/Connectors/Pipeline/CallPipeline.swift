@@ -192,7 +192,7 @@ package final class CallPipeline {
                 event, payload: payload, pbx: pbx, subscription: subscription, receivedAt: receivedAt,
                 now: loop.now.nanoseconds, actions: &actions)
             ?? Placement(key: Self.unknownKey(shared.hasher), pbx: pbx)
-        if !watches[Int(pbx)].unseen.isEmpty { noteSeen(placement, pbx) }
+        if !watches[Int(pbx)].unseen.isEmpty { watches[Int(pbx)].noteSeen(placement) }
         guard event.kind != .channelSnapshot else { return placement }
         eventsInTick += 1
         write(event, payload, placement, receivedAt, payload.count)
@@ -207,14 +207,6 @@ package final class CallPipeline {
         _ = graph.handle(
             event, payload: payload, pbx: pbx, subscription: subscription, receivedAt: receivedAt,
             now: loop.now.nanoseconds, actions: &actions)
-    }
-
-    /// A call of an earlier run lives on, or its end was seen.
-    private func noteSeen(_ placement: Placement, _ pbx: UInt16) {
-        if placement.openLegs > 0 || placement.hasEnded {
-            watches[Int(pbx)].unseen[placement.key.hash] = nil
-        }
-        if let merged = placement.mergedCall { watches[Int(pbx)].unseen[merged.hash] = nil }
     }
 
     private static func unknownKey(_ hasher: TextHash) -> CallKey {

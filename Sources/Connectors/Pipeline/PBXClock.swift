@@ -10,13 +10,24 @@ package struct PBXClock: Sendable {
 
     private var best: Int64?
     private var current: Int64?
-    private var last: Int64 = 0
+    /// Of the newest event.
+    private var last: Int64?
+    /// The newest event's stamp.
+    package private(set) var newest: Timestamp?
     private var windowEnd = Timestamp(microseconds: .min)
 
     package init() {}
 
     /// Takes an event's stamp and our time of its receipt.
     package mutating func note(_ stamp: Timestamp, receivedAt: Timestamp) {
+        noteAnswer(stamp, receivedAt: receivedAt)
+        last = stamp.microseconds &- receivedAt.microseconds
+        newest = stamp
+    }
+
+    /// Takes what the PBX's clock showed when it answered a request: an answer overtakes events, so it says nothing of
+    /// how far those are behind.
+    package mutating func noteAnswer(_ stamp: Timestamp, receivedAt: Timestamp) {
         let difference = stamp.microseconds &- receivedAt.microseconds
         if receivedAt >= windowEnd {
             best = current
@@ -24,7 +35,6 @@ package struct PBXClock: Sendable {
             windowEnd = receivedAt + Self.window
         }
         if difference > current ?? .min { current = difference }
-        last = difference
     }
 
     /// The PBX's clock minus ours; zero while nothing is known.
@@ -35,7 +45,7 @@ package struct PBXClock: Sendable {
 
     /// How far the newest event's receipt was behind its stamp, less the least that this takes: a PBX with much to send
     /// is seconds behind.
-    package var lag: Duration { max(.zero, offset - .microseconds(last)) }
+    package var lag: Duration { last.map { max(.zero, offset - .microseconds($0)) } ?? .zero }
 
     /// What the PBX's clock showed when ours showed `time`.
     package func pbxTime(of time: Timestamp) -> Timestamp { time + offset }

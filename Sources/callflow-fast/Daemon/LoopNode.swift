@@ -200,7 +200,7 @@ extension LoopNode: ARIEventSink {
     }
 
     func comparisonBegan(_ facts: ARIComparisonFacts, from client: ARIClient) {
-        pipeline.comparisonBegan(pbx: UInt16(client.index))
+        pipeline.comparisonBegan(facts, pbx: UInt16(client.index))
     }
 
     func listed(_ payload: RawSpan, from client: ARIClient) {

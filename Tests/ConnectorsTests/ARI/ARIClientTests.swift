@@ -18,7 +18,8 @@ struct ARIConnectTests {
                 "GET /ari/events?app=callflow_elixir",
                 "PUT /ari/applications/callflow_elixir/eventFilter",
                 "POST /ari/applications/callflow_elixir/subscription?eventSource=channel:,bridge:",
-                "GET /ari/applications/callflow_elixir", "GET /ari/asterisk/info?only=status,system",
+                "GET /ari/applications/callflow_elixir", "GET /ari/asterisk/ping",
+                "GET /ari/asterisk/info?only=status,system",
                 "GET /ari/channels", "GET /ari/bridges",
             ])
         #expect(bench.keeper.snapshots.count == 1)
@@ -40,7 +41,8 @@ struct ARIConnectTests {
         #expect(bench.run { client.subscription == .active })
         #expect(
             bench.simulator.requests == [
-                "GET /ari/events?app=callflow_elixir", "GET /ari/asterisk/info?only=status,system",
+                "GET /ari/events?app=callflow_elixir", "GET /ari/asterisk/ping",
+                "GET /ari/asterisk/info?only=status,system",
                 "GET /ari/channels", "GET /ari/bridges",
             ])
         #expect(bench.keeper.snapshots.count == 1)
@@ -54,7 +56,8 @@ struct ARIConnectTests {
         #expect(
             bench.simulator.requests == [
                 "GET /ari/events?app=callflow_elixir&subscribeAll=true",
-                "GET /ari/asterisk/info?only=status,system", "GET /ari/channels", "GET /ari/bridges",
+                "GET /ari/asterisk/ping", "GET /ari/asterisk/info?only=status,system", "GET /ari/channels",
+                "GET /ari/bridges",
             ])
         #expect(bench.keeper.snapshots.count == 1)
     }

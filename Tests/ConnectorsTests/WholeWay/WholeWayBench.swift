@@ -168,7 +168,7 @@ extension WholeWayBench: ARIEventSink {
     }
 
     func comparisonBegan(_ facts: ARIComparisonFacts, from client: ARIClient) {
-        pipeline.comparisonBegan(pbx: UInt16(client.index))
+        pipeline.comparisonBegan(facts, pbx: UInt16(client.index))
     }
 
     func listed(_ payload: RawSpan, from client: ARIClient) {

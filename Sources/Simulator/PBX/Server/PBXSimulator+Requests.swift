@@ -53,6 +53,8 @@ extension PBXSimulator: HTTPService {
             case .notInStasis: exchange.answer(409, "Channel not in Stasis application")
             case .notFound: exchange.answer(404, "Channel not found")
             }
+        case ("GET", "asterisk", 2) where parts[1] == "ping":
+            exchange.answer(200, json: Array(ping.utf8))
         case ("GET", "asterisk", 2) where parts[1] == "info":
             exchange.answer(200, json: Array(information.utf8))
         case ("GET", "applications", 1):
@@ -96,6 +98,11 @@ extension PBXSimulator: HTTPService {
         default: return exchange.answer(404, "Resource not found")
         }
         exchange.answer(200, json: Array(application.json.utf8))
+    }
+
+    private var ping: String {
+        let time = player.timeText(Self.wallMilliseconds())
+        return #"{"ping":"pong","timestamp":"\#(time)","asterisk_id":"\#(configuration.asteriskID)"}"#
     }
 
     private var information: String {
