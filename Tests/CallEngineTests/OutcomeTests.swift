@@ -85,7 +85,7 @@ struct OutcomeTests {
 
     @Test("A soft request's cause is Asterisk's flag mask and never stored")
     func softCause() throws {
-        let playback = Playback()
+        let playback = Playback(.applicationOnly)
         try playback.play("StasisStart")
         try playback.play("ChannelHangupRequest") { $0.extra = #","cause":32,"soft":true"# }
         try playback.play("StasisEnd")

@@ -42,6 +42,8 @@ final class Playback {
     var channelCount: Int { graph.legCount }
     var bridgeCount: Int { graph.bridgeCount }
     var callCount: Int { graph.callCount }
+    /// Turns of the graph's loops.
+    var steps: Int { graph.steps }
 
     /// Plays one event as it came.
     func play(text: String) throws {
@@ -49,6 +51,12 @@ final class Playback {
         var event = ARIEvent()
         try reader.read(bytes.span.bytes, into: &event)
         bytes.withUnsafeBytes { place(event, $0) }
+        drain()
+    }
+
+    /// Plays one event that was read before.
+    func play(_ event: ARIEvent, _ payload: UnsafeRawBufferPointer) {
+        place(event, payload)
         drain()
     }
 
@@ -84,6 +92,7 @@ final class Playback {
 
     func sweep() {
         graph.sweep(now: now)
+        drain()
     }
 
     private func drain() {
