@@ -41,6 +41,59 @@ struct RestartTests {
         return open.count
     }
 
+    /// What `GET /channels` and `GET /bridges` would have told behind these events, as the daemon hands it on.
+    private static func list(behind events: some Sequence<String>) throws -> [[UInt8]] {
+        var channels: [String: [String: Any]] = [:]
+        var bridges: [String: [String: Any]] = [:]
+        var order: [String] = []
+        for text in events {
+            let event = try #require(
+                try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
+            let type = event["type"] as? String
+            for name in ["channel", "caller", "peer", "transferer", "transferee", "replace_channel"] {
+                guard let channel = event[name] as? [String: Any], let id = channel["id"] as? String else {
+                    continue
+                }
+                if type == "ChannelDestroyed" {
+                    channels[id] = nil
+                } else {
+                    if channels[id] == nil { order.append(id) }
+                    channels[id] = channel
+                }
+                guard name == "channel" else { continue }
+                if type == "ChannelEnteredBridge" { bridges[id] = event["bridge"] as? [String: Any] }
+                if type == "ChannelLeftBridge" || type == "ChannelDestroyed" { bridges[id] = nil }
+            }
+        }
+        return try order.compactMap { id in
+            guard let channel = channels[id] else { return nil }
+            var event: [String: Any] = ["type": "ChannelSnapshot", "channel": channel]
+            event["bridge"] = bridges[id]
+            return Array(try JSONSerialization.data(withJSONObject: event))
+        }
+    }
+
+    /// Compares with a PBX that has told these events, as the daemon does when it is connected.
+    private static func compare(_ bench: WholeWayBench, behind events: some Collection<String>) throws {
+        var facts = ARIComparisonFacts(isRestart: false, channels: [], bridges: [])
+        var newest: Timestamp?
+        var reader = ARIEventReader()
+        for text in events {
+            var event = ARIEvent()
+            try reader.read(Array(text.utf8).span.bytes, into: &event)
+            newest = max(newest ?? .test(0), event.timestamp ?? .test(0))
+        }
+        (facts.clock, facts.clockReadAt) = (newest, WallClock.now())
+        bench.pipeline.comparisonBegan(facts, pbx: 0)
+        for channel in try list(behind: events) {
+            bench.pipeline.listed(channel.span.bytes, pbx: 0, subscription: .allChannels)
+        }
+        bench.pipeline.comparisonGrace = .zero
+        bench.pipeline.comparisonEnded(facts, pbx: 0, name: "pbx0")
+        let isOver = { try bench.sightings().contains { $0.pbx == "pbx0" } }
+        try bench.wait(for: "the comparison") { (try? isOver()) ?? true }
+    }
+
     /// All calls with legs and parts, without what two runs cannot have in common.
     private static func calls(_ bench: WholeWayBench) throws -> [String: StoredCallWithEvents] {
         var found: [String: StoredCallWithEvents] = [:]
@@ -77,6 +130,7 @@ struct RestartTests {
             try Self.receive(events[..<cut], first)
             let second = try WholeWayBench(.epoll, .sqlite, database: first.url)
             let open = try Self.takeOver(second)
+            try Self.compare(second, behind: events[..<cut])
             try Self.receive(events[cut...], second)
             let found = try Self.calls(second)
             #expect(found == expected, "cut behind event \(cut) of \(events.count), \(open) calls open")
