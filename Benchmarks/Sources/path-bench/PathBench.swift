@@ -12,6 +12,9 @@ struct PathBench {
 
           --rounds N     timed rounds of each stage (100)
           --check FILE   count allocations only, compare them with the limits in FILE, exit 1 when one is above
+          --crowd CALLS  open so many calls of two and three legs, and measure memory and the slowest events while
+                         the office goes on calling; exit 1 when a leg costs more than 1 KiB or one event in a thousand
+                         takes longer than a millisecond
           --play RECORDING STAGE N
                          play it N times and measure nothing: for tools that count instructions from outside; prints
                          how many events one play has
@@ -19,6 +22,7 @@ struct PathBench {
 
     var rounds = 100
     var thresholds: String?
+    var crowd: Int?
     var played: (recording: String, stage: String, count: Int)?
 
     /// How each recording's reader was subscribed.
@@ -54,6 +58,13 @@ struct PathBench {
             case "--check":
                 guard let file = arguments.popFirst() else { throw BenchError("--check wants a file") }
                 thresholds = file
+            case "--crowd":
+                guard let text = arguments.popFirst(), let number = Int(text),
+                    (100...1_000_000).contains(number)
+                else {
+                    throw BenchError("--crowd wants a number from 100 to 1000000")
+                }
+                crowd = number
             case "--play":
                 guard let recording = arguments.popFirst(), let stage = arguments.popFirst(),
                     let count = arguments.popFirst().flatMap({ Int($0) }), (1...100_000).contains(count)
@@ -69,6 +80,7 @@ struct PathBench {
     private func run() throws {
         if let played { return try play(played.recording, played.stage, played.count) }
         try Measuring.proveThatAllocationsAreCounted()
+        if let crowd { return try measure(crowd: crowd) }
         let limits = try thresholds.map { path throws(BenchError) in try Thresholds(path: path) }
         let recordings = try Self.recordings.map { try Recording($0.name, $0.subscription) }
         var measurements: [Measurement] = []
@@ -92,6 +104,13 @@ struct PathBench {
         let exceeded = try limits.exceeded(by: measurements)
         for line in exceeded { Files.note("above the limit: \(line)") }
         if !exceeded.isEmpty { exit(1) }
+    }
+
+    private func measure(crowd calls: Int) throws {
+        let crowd = Crowd(calls: calls, events: 1_000_000)
+        let result = try crowd.run()
+        print(crowd.table(result))
+        if result.bytesPerLeg > 1024 || result.quantile(0.999) > 1_000_000 { exit(1) }
     }
 
     private static func stages() -> [any Stage] { [ScanStage(), ReadStage(), PathStage()] }

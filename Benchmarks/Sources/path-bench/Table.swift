@@ -36,7 +36,7 @@ enum Table {
         return "\(scaled / scale)." + String(repeating: "0", count: decimals - fraction.count) + fraction
     }
 
-    private static func grouped(_ value: Int) -> String {
+    static func grouped(_ value: Int) -> String {
         value < 1000 ? "\(value)" : "\(grouped(value / 1000)),\("\(value % 1000 + 1000)".dropFirst())"
     }
 

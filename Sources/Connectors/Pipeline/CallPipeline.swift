@@ -8,7 +8,7 @@ package enum PipelineMessage: Sendable {
     /// Events whose rows the receiver writes.
     case events(HandoffBlock)
     /// Calls whose rows the receiver writes, and what the CRM shall be told when they are durable.
-    case calls([HandedCall], [CRMAction])
+    case calls(HandedCalls, [CRMAction])
     /// A call that an earlier run left open in the database, and that the PBX no longer has.
     case endStored(StoredCall, at: Timestamp, pbx: UInt16)
     /// Bitrix24 gave a call its id.
@@ -19,11 +19,9 @@ package enum PipelineMessage: Sendable {
     case look(CallLook)
 }
 
-/// A call's row on its way to the loop that writes it.
-package struct HandedCall: Sendable {
-    var record: CallRecord
-    var longTexts: LongTexts?
-    var details: CallDetails?
+/// Rows of calls on their way to the loop that writes them, the newest state of each.
+package struct HandedCalls: Sendable {
+    var rows = CallRows()
 }
 
 /// One loop's way from a received event to the store: read, move the call, append the rows.
@@ -101,7 +99,7 @@ package final class CallPipeline {
     var watches: [PBXWatch] = []
     private var actions: [CRMAction] = []
     private var outgoing: [HandoffBlock?]
-    private var outgoingCalls: [[HandedCall]]
+    private var outgoingCalls: [HandedCalls]
     /// What the CRM shall be told of calls that another loop has not taken yet.
     private var heldActions: [[CRMAction]]
     private var reported = CallGraph.Counters()
@@ -133,7 +131,7 @@ package final class CallPipeline {
             maximumLegs: shared.registries[index].capacity * 4, grouping: shared.grouping,
             prefixes: shared.prefixes)
         graph.tellsTelephones = shared.tellsTelephones
-        outgoingCalls = Array(repeating: [], count: shared.mailboxes.count)
+        outgoingCalls = Array(repeating: HandedCalls(), count: shared.mailboxes.count)
         heldActions = Array(repeating: [], count: shared.mailboxes.count)
         outgoing = Array(repeating: nil, count: shared.mailboxes.count)
         loop.attach(shared.mailboxes[index]) { [unowned self] in take($0) }
@@ -310,15 +308,15 @@ package final class CallPipeline {
 
     /// Gives changed calls away, behind the events that changed them.
     private func sendCalls(_ told: [CRMAction], to owner: Int) {
-        guard !outgoingCalls[owner].isEmpty || !told.isEmpty else { return }
+        guard outgoingCalls[owner].rows.count > 0 || !told.isEmpty else { return }
         if outgoing[owner] == nil, shared.mailboxes[owner].post(.calls(outgoingCalls[owner], told)) {
-            outgoingCalls[owner].removeAll(keepingCapacity: true)
+            outgoingCalls[owner] = HandedCalls()
             return
         }
         heldActions[owner].append(contentsOf: told)
-        let surplus = outgoingCalls[owner].count - Self.maximumHeldCalls
+        let surplus = outgoingCalls[owner].rows.count - Self.maximumHeldCalls
         guard surplus > 0 else { return }
-        outgoingCalls[owner].removeFirst(surplus)
+        outgoingCalls[owner].rows.removeFirst(surplus)
         shared.metrics.add(.handoffDropped, surplus)
         logger.error(
             "rows of calls lost: loop \(owner) does not take its mail", metadata: ["calls": "\(surplus)"])
@@ -332,9 +330,7 @@ package final class CallPipeline {
                 store(entry.event, payload, entry.placement, entry.receivedAt, receipt, entry.storedCount)
             }
         case .calls(let calls, let told):
-            for call in calls {
-                commit.appendCall(call.record, longTexts: call.longTexts, details: call.details)
-            }
+            commit.appendCalls(calls.rows)
             for action in told { commit.attach(crm: action) }
         case .endStored(let call, let time, let pbx):
             endStored(call, at: time, pbx: pbx)
@@ -412,8 +408,7 @@ package final class CallPipeline {
             if owner == index {
                 commit.appendCall(record, longTexts: long, details: details)
             } else {
-                outgoingCalls[owner].append(
-                    HandedCall(record: copy record, longTexts: long, details: details))
+                outgoingCalls[owner].rows.append(record, longTexts: long, details: details)
             }
         }
         if !shared.tellsCRM { actions.removeAll(keepingCapacity: true) }

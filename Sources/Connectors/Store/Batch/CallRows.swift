@@ -67,10 +67,20 @@ struct CallRows {
 
     /// Appends rows of another batch.
     mutating func append(contentsOf other: CallRows, in range: Range<Int>) {
-        for from in range {
-            let row = place(other.records[from], other.longTexts[from])
-            details.append(copying: from, of: other.details, at: row)
-        }
+        for from in range { append(copying: from, of: other) }
+    }
+
+    /// Appends a row of another batch, or puts it in the place of an older state.
+    mutating func append(copying from: Int, of other: CallRows) {
+        let row = place(other.records[from], other.longTexts[from])
+        details.append(copying: from, of: other.details, at: row)
+    }
+
+    /// Forgets the oldest rows; O(rows).
+    mutating func removeFirst(_ count: Int) {
+        var rest = CallRows()
+        rest.append(contentsOf: self, in: count..<records.count)
+        self = rest
     }
 
     /// Takes details read back from the spool for the row appended last.

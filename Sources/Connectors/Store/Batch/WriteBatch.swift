@@ -111,6 +111,9 @@ package final class WriteBatch {
         calls.append(record, longTexts: longTexts, details: details)
     }
 
+    /// Takes a row of others.
+    func appendCall(copying row: Int, of rows: CallRows) { calls.append(copying: row, of: rows) }
+
     /// Takes details read back from the spool for the call appended last.
     func appendDetails(reading reader: inout RecordReader, pbxs: [UInt16]) throws(BatchRecord.Damage) {
         try calls.appendDetails(reading: &reader, pbxs: pbxs)

@@ -190,6 +190,19 @@ package final class GroupCommit {
         closeIfFull(batch)
     }
 
+    /// Takes the newest states of calls that another loop gathered.
+    func appendCalls(_ rows: CallRows) {
+        for row in rows.records.indices {
+            let batch = rows.withCallID(at: row) { self.batch(for: $0) }
+            if isDropping, batch.callCount >= Self.maximumCallsBeyondQueue {
+                metrics.add(.storeCallsDropped)
+                continue
+            }
+            batch.appendCall(copying: row, of: rows)
+            closeIfFull(batch)
+        }
+    }
+
     /// Writes the id that Bitrix24 gave a call; see `WriteBatch.appendCRM`.
     package func appendCRM(callID: UnsafeRawBufferPointer, bitrixCallID: UnsafeRawBufferPointer) {
         let batch = self.batch(for: callID)
