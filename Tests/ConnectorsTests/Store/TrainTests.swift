@@ -325,6 +325,24 @@ struct TrainTests {
         bench.close()
     }
 
+    @Test(
+        "a session that the server ends within a train: each row once", arguments: [1, 3, 6, 10, 15, 21, 28])
+    func terminated(_ turns: Int) throws {
+        let cluster = try PostgresCluster.shared()
+        let bench = try StoreBench(.postgres)
+        flood(bench)
+        bench.start()
+        for _ in 0..<turns { bench.loop.runOnce(maximumWait: .milliseconds(1)) }
+        try cluster.execute(
+            """
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = '\(bench.database)' AND application_name = 'callflow-fast'
+            """, database: "postgres")
+        bench.settle()
+        #expect(try counts(bench).hasPrefix("\(Self.rows)|\(Self.rows)|"))
+        bench.close()
+    }
+
     @Test("rows of long ago go the way that dates them anew")
     func longAgo() throws {
         let bench = try StoreBench(.postgres)

