@@ -222,6 +222,7 @@ extension CallGraph {
         while calls[call].firstLeg != Self.none { forgetLeg(Int(calls[call].firstLeg)) }
         if calls[call].isPublished { registry.retire(slot: call, hash: calls[call].keyHash) }
         longTexts[UInt32(call)] = nil
+        if !adopted.isEmpty { adopted[UInt32(call)] = nil }
         calls[call].stamp = 0
         calls.remove(calls[call].hash, slot: call)
     }

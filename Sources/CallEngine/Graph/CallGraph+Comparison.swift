@@ -132,8 +132,17 @@ extension CallGraph {
     /// What an earlier run had seen of the calls taken over was played: those whose legs are known again are like any other.
     public mutating func endReplay() {
         var known: [Int] = []
-        calls.forEachSlot { if calls[$0].isAdopted, calls[$0].legCount > 0 { known.append($0) } }
-        for call in known { calls[call].isAdopted = false }
+        calls.forEachSlot { call in
+            let isTakenOver = calls[call].isAdopted || adopted[UInt32(call)] != nil
+            if isTakenOver, calls[call].legCount > 0 { known.append(call) }
+        }
+        for call in known {
+            calls[call].isAdopted = false
+            // Whom it met in a room are other calls, which may have ended, so that nothing of them was played.
+            let hasMet = adopted[UInt32(call)]?.rule == .conference
+            adopted[UInt32(call)]?.talkStartedAt = nil
+            if !hasMet { adopted[UInt32(call)] = nil }
+        }
     }
 
     /// Takes over a call that an earlier run left open, as its row says, so that what the PBX tells of it goes on in
@@ -145,10 +154,12 @@ extension CallGraph {
     ///   - record: The row; not ended.
     ///   - key: Of the whole call id.
     ///   - longTexts: Texts that the record has only in part.
+    ///   - facts: What the earlier run had derived; it stands as long as nothing is known of the legs.
     ///   - isRegistered: The CRM knows the call.
     /// - Returns: `false` when the call is known already, or there is no room.
     public mutating func adopt(
-        _ record: CallRecord, key: CallKey, longTexts texts: LongTexts?, isRegistered: Bool
+        _ record: CallRecord, key: CallKey, longTexts texts: LongTexts?, facts: CallFacts? = nil,
+        isRegistered: Bool
     ) -> Bool {
         guard findCall(key, record.pbx) == nil, record.status == .ringing || record.status == .answered,
             calls.count < registry.capacity
@@ -167,6 +178,9 @@ extension CallGraph {
         state.record.flags.insert(.partial)
         let call = calls.insert(hash, state)
         if let texts { longTexts[UInt32(call)] = texts }
+        if let facts, facts.talkStartedAt != nil || facts.rule == .conference {
+            adopted[UInt32(call)] = facts
+        }
         counters.started += 1
         touch(call)
         return true

@@ -37,9 +37,14 @@ extension CallGraph {
         steps += made.slots.count
         guard let root = leg(calls[call].root), !made.slots.isEmpty else {
             // A call of an earlier run, of which nothing came any more.
+            let isIncomplete = made.facts.isIncomplete
+            if let known = adopted[UInt32(call)] { made.facts = known }
+            made.facts.isIncomplete = isIncomplete
             guard calls[call].record.status == .finished else { return }
-            made.facts.outcome = .lost
-            made.facts.rule = .unseenEnd
+            let hasTalked = made.facts.talkStartedAt != nil
+            let hasMet = made.facts.rule == .conference
+            made.facts.outcome = hasTalked || hasMet ? .answered : .lost
+            made.facts.rule = hasTalked ? .talk : hasMet ? .conference : .unseenEnd
             return
         }
         sort(&made.slots)
@@ -51,7 +56,11 @@ extension CallGraph {
         for slot in made.slots { made.legs.append(record(of: Int(slot), sight, made.slots)) }
         times(&made, sight)
         segments(&made, sight)
-        if sight.isOver { decide(&made, sight) }
+        if sight.isOver {
+            decide(&made, sight)
+        } else if sight.hasConference, legs[root].flags.contains(.inConference) {
+            made.facts.rule = .conference
+        }
     }
 
     /// The legs of a call and of those that became part of it.
@@ -100,6 +109,15 @@ extension CallGraph {
             guard let partner = leg(legs[slot].firstTalkPartner) else { continue }
             if let found = answer(of: sight.call, slot, partner, isFinal: sight.isOver) {
                 note(answer: found, of: sight.call)
+            }
+        }
+        if let known = adopted[UInt32(sight.call)] {
+            if let talk = known.talkStartedAt {
+                calls[sight.call].talkStartedAt = min(calls[sight.call].talkStartedAt, PBXTime(talk))
+            }
+            if known.rule == .conference {
+                sight.hasConference = true
+                legs[sight.root].flags.insert(.inConference)
             }
         }
         sight.answer = calls[sight.call].talkStartedAt
@@ -284,7 +302,11 @@ extension CallGraph {
                 made.facts.postDialDelayMicroseconds = sign.microseconds(since: legs[first].dialedAt)
             }
         }
-        if let answered = sight.answered { made.facts.answeredBy = number(of: answered) }
+        if let known = adopted[UInt32(sight.call)], known.talkStartedAt != nil {
+            made.facts.answeredBy = known.answeredBy
+        } else if let answered = sight.answered {
+            made.facts.answeredBy = number(of: answered)
+        }
         if legs[sight.root].flags.contains(.originated), !legs[sight.root].isLocalHalf {
             made.facts.operatorNumber = number(of: sight.root)
         }

@@ -40,7 +40,19 @@ extension CallGraph {
         guard time < legs[slot].firstTalkAt else { return }
         legs[slot].firstTalkAt = time
         legs[slot].firstTalkPartner = reference(to: other)
-        if kind == .conference { legs[slot].flags.insert(.inConference) }
+        guard kind == .conference, !legs[slot].flags.contains(.inConference) else { return }
+        legs[slot].flags.insert(.inConference)
+        noteConference(slot)
+    }
+
+    /// The leg has met another in a room: a row is to have that, since the events that prove it are of several calls.
+    private mutating func noteConference(_ slot: Int) {
+        guard legs[slot].home != Self.none else { return }
+        let call = survivor(of: Int(legs[slot].home))
+        guard calls[call].record.status != .finished else { return }
+        calls[call].needsDetails = true
+        calls[call].needsSave = true
+        touch(call)
     }
 
     /// The leg leaves its bridge, or is gone.

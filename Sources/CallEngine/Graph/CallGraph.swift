@@ -120,6 +120,8 @@ public struct CallGraph: ~Copyable {
     /// Long texts of legs, by stamp.
     var legTexts: [UInt32: LongTexts] = [:]
     var details = CallDetails()
+    /// What an earlier run had derived of calls whose legs are not known, by place in `calls`.
+    var adopted: [UInt32: CallFacts] = [:]
     /// Channels that the running comparison has elsewhere than events do, by place in `legs`.
     var listed: [UInt32: ListedPlace] = [:]
     /// Until when nothing was missed before the running comparison.

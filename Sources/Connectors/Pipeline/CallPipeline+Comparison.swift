@@ -138,7 +138,8 @@ extension CallPipeline {
             let (record, texts) = call.asRecord(pbx: pbx, hasher: shared.hasher)
             let key = Array(call.callID.utf8).withUnsafeBytes { CallKey($0, shared.hasher) }
             let isRegistered = call.bitrixCallID != nil
-            _ = graph.adopt(record, key: key, longTexts: texts, isRegistered: isRegistered)
+            _ = graph.adopt(
+                record, key: key, longTexts: texts, facts: call.derivedFacts, isRegistered: isRegistered)
         }
     }
 

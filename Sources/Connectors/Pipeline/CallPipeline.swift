@@ -373,7 +373,8 @@ package final class CallPipeline {
         record.answeredAt = call.answeredAt
         record.endedAt = max(time, call.answeredAt ?? record.startedAt)
         record.updatedAt = WallClock.now()
-        record.outcome = call.answeredAt == nil ? .lost : .answered
+        // A channel that was up may have been a machine's.
+        record.outcome = call.facts.talkStartedAt == nil ? .lost : .answered
         record.flags = [.estimatedEnd]
         let callID = Array(call.callID.utf8)
         let fits = callID.withUnsafeBytes { record.callID.assign($0) }

@@ -35,6 +35,24 @@ extension StoredCall {
         if isLong { record.flags.insert(.longTexts) }
         return (record, isLong ? texts : nil)
     }
+
+    /// What the row says that was derived from the legs, as far as it stands without them.
+    var derivedFacts: CallFacts {
+        var told = CallFacts()
+        told.rule = OutcomeRule.allCases.first { $0.name.description == facts.outcomeRule } ?? .none
+        told.ringStartedAt = facts.ringStartedAt
+        told.talkStartedAt = facts.talkStartedAt
+        told.waitMicroseconds = facts.wait ?? 0
+        told.ringMicroseconds = facts.ring ?? 0
+        told.postDialDelayMicroseconds = facts.postDial
+        told.attemptCount = UInt32(clamping: facts.attempts ?? 0)
+        _ = facts.answeredBy.map { told.answeredBy.assign($0) }
+        _ = facts.operatorNumber.map { told.operatorNumber.assign($0) }
+        _ = facts.transferredBy.map { told.transferredBy.assign($0) }
+        _ = facts.transferredTo.map { told.transferredTo.assign($0) }
+        _ = facts.queue.map { told.queue.assign($0) }
+        return told
+    }
 }
 
 extension InlineText {

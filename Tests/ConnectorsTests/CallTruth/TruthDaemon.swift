@@ -30,6 +30,8 @@ final class TruthDaemon: ARIComparisonHost {
     private var startedAt: Timestamp?
     /// Grows with each attempt to compare.
     private var attempt = 0
+    /// Events that wait for a comparison, by their places in the stream.
+    private var held: Set<Int> = []
     /// Comparisons that came to their end.
     private(set) var comparisons = 0
     private var registered: Set<String> = []
@@ -46,7 +48,11 @@ final class TruthDaemon: ARIComparisonHost {
     /// Asks the PBX; the answer comes later, or never.
     var ask: (TruthDaemon, Int) -> Void = { _, _ in }
 
-    init(time: TruthTime, store: TruthStore, stream: TruthStream, seed: UInt64, asText: Bool) {
+    /// - Parameter readsEvents: What an earlier run stored of open calls can be read.
+    init(
+        time: TruthTime, store: TruthStore, stream: TruthStream, seed: UInt64, asText: Bool,
+        readsEvents: Bool
+    ) {
         self.time = time
         self.store = store
         self.stream = stream
@@ -58,11 +64,14 @@ final class TruthDaemon: ARIComparisonHost {
         for call in open {
             let (record, texts) = call.asRecord(pbx: 0, hasher: Self.hasher)
             let key = Array(call.callID.utf8).withUnsafeBytes { CallKey($0, Self.hasher) }
-            if !graph.adopt(record, key: key, longTexts: texts, isRegistered: true) {
+            if !graph.adopt(
+                record, key: key, longTexts: texts, facts: call.derivedFacts, isRegistered: true)
+            {
                 problems.append("\(call.callID) is not taken over")
             }
             registered.insert(call.callID)
         }
+        replay(readsEvents ? store.events(ofCalls: open.map(\.callID)) : [])
         turnSoon()
         sightSoon()
     }
@@ -152,6 +161,7 @@ final class TruthDaemon: ARIComparisonHost {
         lastHeard = time.now
         withUnsafeBytes(of: number) { bytes in
             if let comparison {
+                held.insert(number)
                 if !comparison.hold(bytes.bytes) { problems.append("more is held than may be") }
             } else {
                 handOn(bytes.bytes)
@@ -173,9 +183,10 @@ final class TruthDaemon: ARIComparisonHost {
         drain()
     }
 
-    /// Killed: what was not durable never was.
+    /// Killed: what was not durable never was, and what waited for a comparison was never taken.
     func die() {
         isDead = true
+        for number in held { stream.disturb(stream.events[number].play) }
         store.tear()
     }
 
@@ -200,20 +211,35 @@ final class TruthDaemon: ARIComparisonHost {
     func handOn(_ event: RawSpan) {
         let number = event.unsafeLoadUnaligned(as: Int.self)
         let told = stream.events[number]
+        held.remove(number)
         let now = wallNow
         watch.clock.note(Timestamp(microseconds: told.stamp), receivedAt: now)
-        if asText {
-            let text = Array(told.json.utf8)
-            var read = ARIEvent()
-            do { try reader.read(text.span.bytes, into: &read) } catch {
-                problems.append("unreadable: \(told.json)")
-            }
-            text.withUnsafeBytes { _ = place(read, $0) }
-        } else {
-            told.withEvent { _ = place($0, $1) }
+        let placement = withEvent(told) { place($0, $1, receivedAt: now) }
+        if let placement {
+            store.append(event: number, of: placement.key.text.string, receivedAt: now)
+            commitSoon()
         }
         onTaken(number)
         drainSoon()
+    }
+
+    /// Plays what an earlier run stored.
+    private func replay(_ stored: [(number: Int, receivedAt: Timestamp)]) {
+        for event in stored {
+            _ = withEvent(stream.events[event.number]) { handle($0, $1, receivedAt: event.receivedAt) }
+        }
+        graph.endReplay()
+        if !stored.isEmpty { drainSoon() }
+    }
+
+    private func withEvent<R>(_ told: PBXEvent, _ body: (ARIEvent, UnsafeRawBufferPointer) -> R) -> R {
+        guard asText else { return told.withEvent(body) }
+        let text = Array(told.json.utf8)
+        var read = ARIEvent()
+        do { try reader.read(text.span.bytes, into: &read) } catch {
+            problems.append("unreadable: \(told.json)")
+        }
+        return text.withUnsafeBytes { body(read, $0) }
     }
 
     func listBegins(_ facts: ARIComparisonFacts) {
@@ -228,7 +254,7 @@ final class TruthDaemon: ARIComparisonHost {
         }
         read.timestamp = watch.clock.pbxTime(of: wallNow)
         let wasUnseen = watch.unseen.count
-        let placement = text.withUnsafeBytes { place(read, $0) }
+        let placement = text.withUnsafeBytes { place(read, $0, receivedAt: wallNow) }
         if let placement { watch.noteListed(placement, wasUnseen: wasUnseen) }
         onListed()
         drainSoon()
@@ -236,11 +262,18 @@ final class TruthDaemon: ARIComparisonHost {
 
     func leftWaiting(_ channelID: String) {}
 
-    private func place(_ event: ARIEvent, _ payload: UnsafeRawBufferPointer) -> Placement? {
-        let placement = graph.handle(
-            event, payload: payload, pbx: 0, subscription: .allChannels, receivedAt: wallNow,
+    private func handle(
+        _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, receivedAt: Timestamp
+    ) -> Placement? {
+        graph.handle(
+            event, payload: payload, pbx: 0, subscription: .allChannels, receivedAt: receivedAt,
             now: UInt64(time.now) * 1000, actions: &actions)
-        guard let placement else {
+    }
+
+    private func place(
+        _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, receivedAt: Timestamp
+    ) -> Placement? {
+        guard let placement = handle(event, payload, receivedAt: receivedAt) else {
             problems.append("an event of no channel: \(String(decoding: payload, as: UTF8.self))")
             return nil
         }

@@ -43,6 +43,8 @@ struct TruthPlan {
     var disorder = 0
     /// Events come as Asterisk writes them, and are read.
     var asText = false
+    /// A run of the daemon reads what the one before it stored of open calls; else the database does not give it.
+    var readsEvents = true
 
     init(seed: UInt64) {
         self.seed = seed
@@ -66,6 +68,7 @@ struct TruthPlan {
         clockOffset = [0, 0, 300, -1700, 3_600_000, -86_400_000].randomElement(using: &chance) ?? 0
         disorder = [0, 1, 4, 4, 4, 30].randomElement(using: &chance) ?? 4
         asText = chance.once(in: 12)
+        readsEvents = !chance.once(in: 4)
     }
 
     /// For a person who looks for what is wrong.
@@ -73,6 +76,7 @@ struct TruthPlan {
         let plays = plays.map { "\($0.kind)@\($0.start)" }.joined(separator: " ")
         let incidents = incidents.map { "\($0.fault)@\($0.start)+\($0.length)" }.joined(separator: " ")
         return "plays [\(plays)] incidents [\(incidents)] clock \(clockOffset) ms, disorder \(disorder) ms"
+            + (readsEvents ? "" : ", stored events unread")
     }
 
     /// Plans that do less.

@@ -94,7 +94,8 @@ final class TruthSimulation {
     private func start() {
         runs += 1
         let made = TruthDaemon(
-            time: time, store: store, stream: stream, seed: plan.seed &+ UInt64(runs), asText: plan.asText)
+            time: time, store: store, stream: stream, seed: plan.seed &+ UInt64(runs), asText: plan.asText,
+            readsEvents: plan.readsEvents)
         made.onTaken = { [unowned self] in told.insert(stream.events[$0].play) }
         made.onListed = { [unowned self] in for channel in pbx.channels { told.insert(channel.play) } }
         made.onRow = { [unowned self] in watch($0, $1) }
@@ -135,8 +136,11 @@ final class TruthSimulation {
             if incident.fault == .stop { daemon.stop() } else { daemon.die() }
             collect()
             stream.cut()
-            for cast in casts where cast.calls.contains(where: { isInStore($0) }) {
-                stream.disturb(cast.play)
+            // The next run knows what this one had stored; so a call is whole unless more of it was seen than that.
+            for cast in casts where cast.calls.contains(where: { isLeftOpen($0) }) {
+                if !plan.readsEvents || cast.calls.contains(where: { store.torn.contains($0.id) }) {
+                    stream.disturb(cast.play)
+                }
             }
             time.after(.milliseconds(incident.length)) { [unowned self] in start() }
         case .crash:
@@ -158,8 +162,8 @@ final class TruthSimulation {
         }
     }
 
-    /// A run that ended with the call open, or with its end not yet durable, has not seen all of it.
-    private func isInStore(_ call: TruthCall) -> Bool {
+    /// A run ended with the call open, or with its end not yet durable.
+    private func isLeftOpen(_ call: TruthCall) -> Bool {
         guard call.startedAt != 0 else { return false }
         guard let row = store.rows[call.id], row.record.status == .finished else { return true }
         return store.torn.contains(call.id) || call.endedAt == nil
