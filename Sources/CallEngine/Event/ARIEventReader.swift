@@ -8,7 +8,7 @@ public struct ARIEventReader: ~Copyable {
 
     /// A reader that has learned nothing yet.
     public init() {
-        scanner = JSONFieldScanner(Self.plan)
+        scanner = JSONFieldScanner(ARIFields.plan)
     }
 
     /// Reads one event.
@@ -25,18 +25,25 @@ public struct ARIEventReader: ~Copyable {
             .nulEscape, .loneSurrogate, .extremeNumber,
         ])
         event.duplicateKeys = UInt16(truncatingIfNeeded: scan.duplicateKeys)
-        event.cause = UInt16(truncatingIfNeeded: scanner[Field.cause.rawValue].int64(in: payload) ?? 0)
-        if let code = scanner[Field.techCause.rawValue].int64(in: payload), code >= 300, code < 700 {
+        let values = scanner.values
+        event.cause = UInt16(
+            truncatingIfNeeded: values[ARIFields.Field.cause.rawValue].int64(in: payload) ?? 0)
+        if let code = values[ARIFields.Field.techCause.rawValue].int64(in: payload), code >= 300, code < 700 {
             event.techCause = UInt16(code)
         }
-        payload.withUnsafeBytes { fill(&event, $0) }
+        payload.withUnsafeBytes { ARIFields(values: values).fill(&event, $0) }
     }
+}
 
-    private func fill(_ event: inout ARIEvent, _ payload: UnsafeRawBufferPointer) {
+/// Fills an event in with the fields of one scan.
+struct ARIFields {
+    let values: JSONFieldScanner.Values
+
+    func fill(_ event: inout ARIEvent, _ payload: UnsafeRawBufferPointer) {
         event.type = text(.type)
         event.kind = kind(event.type, payload)
         event.timestamp = time(.timestamp, payload)
-        event.isSoftHangup = scanner[Field.soft.rawValue].kind == .true
+        event.isSoftHangup = values[Field.soft.rawValue].kind == .true
         switch event.kind {
         case .dial:
             event.channel = channel(.peer, payload)
@@ -90,7 +97,7 @@ public struct ARIEventReader: ~Copyable {
     // MARK: Fields
 
     /// Fields outside channels, then `ChannelField.count` for each channel object.
-    private enum Field: Int, CaseIterable {
+    enum Field: Int, CaseIterable {
         case type, timestamp, cause, soft, dialStatus, variable, value, bridgeID, bridgeType
         case bridgeClass, bridgeCreator, techCause, dialString, result, exten, state, referDestination
 
@@ -157,7 +164,7 @@ public struct ARIEventReader: ~Copyable {
 
     private var creationTime: Int { Field.allCases.count + ChannelField.creationtime.rawValue }
 
-    private static let plan: JSONFieldPlan = {
+    static let plan: JSONFieldPlan = {
         var paths = Field.names
         for object in ChannelObject.allCases {
             for name in ChannelField.names { paths.append([object.name] + name) }
@@ -170,7 +177,7 @@ public struct ARIEventReader: ~Copyable {
 
     @inline(__always)
     private func text(_ index: Int) -> ARIText {
-        let field = scanner[index]
+        let field = values[index]
         guard field.kind == .string else { return ARIText() }
         return ARIText(offset: field.offset, count: field.count, hasEscapes: field.hasEscapes)
     }
@@ -265,46 +272,5 @@ public struct ARIEventReader: ~Copyable {
     private func kind(_ text: ARIText, _ payload: UnsafeRawBufferPointer) -> ARIEventKind {
         guard !text.hasEscapes else { return .other }
         return EventKindTable.shared.kind(bytes(text, payload))
-    }
-}
-
-extension StaticString {
-    /// The text's bytes; they live as long as the process.
-    var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: utf8Start, count: utf8CodeUnitCount) }
-}
-
-/// Event types by their text: a small perfect-enough table on length and three letters, then one comparison.
-struct EventKindTable: Sendable {
-    static let shared = EventKindTable()
-
-    private static let size = 512
-    private var kinds = [ARIEventKind?](repeating: nil, count: size)
-
-    init() {
-        for kind in ARIEventKind.allCases where kind != .other {
-            var place = Self.place(kind.typeName.bytes)
-            while kinds[place] != nil { place = (place + 1) % Self.size }
-            kinds[place] = kind
-        }
-    }
-
-    func kind(_ text: UnsafeRawBufferPointer) -> ARIEventKind {
-        guard text.count >= 4 else { return .other }
-        var place = Self.place(text)
-        while let kind = kinds[place] {
-            let name = kind.typeName.bytes
-            if name.count == text.count, name.elementsEqual(text) { return kind }
-            place = (place + 1) % Self.size
-        }
-        return .other
-    }
-
-    @inline(__always)
-    private static func place(_ text: UnsafeRawBufferPointer) -> Int {
-        let last = text.count - 1
-        let mixed =
-            text.count &* 131 &+ Int(text[0]) &* 7 &+ Int(text[last]) &* 61 &+ Int(text[last / 2]) &* 17
-            &+ Int(text[last - 2]) &* 29
-        return mixed % size
     }
 }
