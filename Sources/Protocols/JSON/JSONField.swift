@@ -44,7 +44,10 @@ public struct JSONField: Sendable, Equatable {
     }
 
     /// A value that is not there.
-    public static let absent = JSONField(offset: 0, count: 0, kind: .absent, hasEscapes: false, generation: 0)
+    @inlinable
+    public static var absent: JSONField {
+        JSONField(offset: 0, count: 0, kind: .absent, hasEscapes: false, generation: 0)
+    }
 
     /// Whether the text has the value; `null` counts as there.
     @inlinable

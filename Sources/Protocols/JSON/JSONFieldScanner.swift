@@ -134,10 +134,44 @@ public final class JSONFieldScanner {
     /// not valid.
     @inlinable
     @inline(__always)
-    public subscript(path: Int) -> JSONField {
-        precondition(path >= 0 && path < pathCount)
-        let field = fields[Int(lastKeys[path])]
-        return field.generation == generation ? field : .absent
+    public subscript(path: Int) -> JSONField { values[path] }
+
+    /// What the last scan noted, for readers of many fields: valid until the next scan, and as long as the
+    /// scanner lives.
+    @inlinable
+    public var values: Values {
+        @inline(__always) get {
+            Values(fields: fields, lastKeys: lastKeys, count: pathCount, generation: generation)
+        }
+    }
+
+    /// The values of one scan, by the numbers of their paths.
+    public struct Values {
+        @usableFromInline let fields: UnsafePointer<JSONField>
+        @usableFromInline let lastKeys: UnsafePointer<UInt16>
+        @usableFromInline let count: Int
+        @usableFromInline let generation: UInt32
+
+        @inlinable
+        @inline(__always)
+        init(
+            fields: UnsafePointer<JSONField>, lastKeys: UnsafePointer<UInt16>, count: Int, generation: UInt32
+        ) {
+            self.fields = fields
+            self.lastKeys = lastKeys
+            self.count = count
+            self.generation = generation
+        }
+
+        /// `.absent` when the text had no such value, or was not valid.
+        @inlinable
+        public subscript(path: Int) -> JSONField {
+            @inline(__always) get {
+                precondition(path >= 0 && path < count)
+                let field = fields + Int(lastKeys[path])
+                return field.pointee.generation == generation ? field.pointee : .absent
+            }
+        }
     }
 
     /// How many keys took the general way since the scanner was made.
