@@ -36,10 +36,20 @@ struct WebSocketCutTests {
         case failed(WebSocketError)
     }
 
-    func listen(_ role: WebSocketRole, _ stream: [UInt8], cutAt cuts: [Int]) -> [Heard] {
+    /// - Parameter shared: A buffer that the session gathers in and gives back behind each read, if any.
+    func listen(
+        _ role: WebSocketRole, _ stream: [UInt8], cutAt cuts: [Int], sharing shared: [UInt8]? = nil
+    ) -> [Heard] {
         var session = WebSocketSession(role: role, limits: .init(frameBytes: 4096, messageBytes: 5000))
         var heard: [Heard] = []
+        var buffer = shared ?? []
         feed(stream, cutAt: cuts) { bytes in
+            if shared != nil { session.lend(&buffer) }
+            defer {
+                if shared != nil { session.takeBack(&buffer) }
+                // What others would leave in it.
+                for index in buffer.indices { buffer[index] = 0xFF }
+            }
             var position = 0
             while true {
                 let rest = bytes.span.extracting(position..<bytes.count).bytes
@@ -110,6 +120,8 @@ struct WebSocketCutTests {
             for cuts in cutPlans(source.count, &random) {
                 let heard = listen(role, source, cutAt: cuts)
                 #expect(heard == expected, "SEED=\(seed) turn \(turn) cuts \(cuts.prefix(8))")
+                let sharing = listen(role, source, cutAt: cuts, sharing: [1, 2, 3])
+                #expect(sharing == expected, "SEED=\(seed) turn \(turn) cuts \(cuts.prefix(8)), sharing")
             }
         }
     }
@@ -126,6 +138,8 @@ struct WebSocketCutTests {
             for cuts in cutPlans(source.count, &generator.random) where cuts.count != 1 || cuts[0] % 3 == 0 {
                 let heard = listen(role, source, cutAt: cuts)
                 #expect(heard == expected, "SEED=\(seed) turn \(turn) cuts \(cuts.prefix(8))")
+                let sharing = listen(role, source, cutAt: cuts, sharing: [1, 2, 3])
+                #expect(sharing == expected, "SEED=\(seed) turn \(turn) cuts \(cuts.prefix(8)), sharing")
             }
         }
         #expect(failures > 5)

@@ -89,7 +89,7 @@ package final class HTTPExchange {
         guard let connection = take() else { return nil }
         let socket = WebSocketConnection(
             loop: connection.loop, role: .server, limits: limits, textValidation: .session,
-            delegate: delegate)
+            shared: connection.server.webSocketBuffer, delegate: delegate)
         socket.subprotocol = acceptance.subprotocol
         var output: [UInt8] = []
         WebSocketHandshake.response(acceptance, to: &output)

@@ -13,6 +13,7 @@ package final class HTTPServer {
     let limits: HTTPServerLimits
     let logger: Logger
     let metrics: Metrics
+    let webSocketBuffer = WebSocketBuffer()
 
     private var listeners: [Listener] = []
     private var connections: [ObjectIdentifier: HTTPServerConnection] = [:]

@@ -32,16 +32,20 @@ package final class WebSocketConnection: ConnectionHandler {
     private var end = WebSocketClose(code: nil, reason: "", clean: false)
     private var timer: TimerID?
     private var output: [UInt8] = []
+    /// Where a server's connections unmask what they read.
+    private let shared: WebSocketBuffer?
 
     /// The subprotocol agreed on; nil when none was.
     package internal(set) var subprotocol: String?
 
     init(
         loop: Loop, role: WebSocketRole, limits: WebSocketLimits,
-        textValidation: WebSocketSession.TextValidation, delegate: any WebSocketDelegate
+        textValidation: WebSocketSession.TextValidation, shared: WebSocketBuffer? = nil,
+        delegate: any WebSocketDelegate
     ) {
         self.loop = loop
         self.role = role
+        self.shared = shared
         self.delegate = delegate
         phase = role == .client ? .connecting : .handshaking
         session = WebSocketSession(role: role, limits: limits, textValidation: textValidation)
@@ -188,13 +192,17 @@ package final class WebSocketConnection: ConnectionHandler {
                 connection.close()
             }
         }
+        if let shared { session.lend(&shared.bytes) }
+        defer { if let shared { session.takeBack(&shared.bytes) } }
+        // Held here: it goes only when the connection has closed, and then nothing is delivered any more.
+        guard let delegate else { return .all(bytes.byteCount) }
         while phase == .open || phase == .closing {
             let rest = bytes.extracting(position..<bytes.byteCount)
             do {
                 switch try session.next(rest) {
                 case .incomplete(let needed): return Consumed(position, needed: needed)
                 case .value(let event, let used):
-                    handle(event, rest)
+                    handle(event, rest, delegate)
                     position += used
                 }
             } catch {
@@ -218,14 +226,14 @@ package final class WebSocketConnection: ConnectionHandler {
 
     // MARK: - Events
 
-    private func handle(_ event: WebSocketEvent, _ bytes: RawSpan) {
+    private func handle(_ event: WebSocketEvent, _ bytes: RawSpan, _ delegate: any WebSocketDelegate) {
         switch event {
-        case .text(let payload): deliver(.text, payload, bytes)
-        case .binary(let payload): deliver(.binary, payload, bytes)
+        case .text(let payload): deliver(.text, payload, bytes, delegate)
+        case .binary(let payload): deliver(.binary, payload, bytes, delegate)
         case .ping(let payload):
             let copy = session.copied(payload, of: bytes)
             send(.pong, copy.span.bytes)
-        case .pong: delegate?.pong(on: self)
+        case .pong: delegate.pong(on: self)
         case .close(let code, let reason):
             let text = session.withPayload(reason, of: bytes) { String(decoding: $0) }
             peerClosed(code, text)
@@ -234,13 +242,17 @@ package final class WebSocketConnection: ConnectionHandler {
     }
 
     @inline(__always)
-    private func deliver(_ kind: WebSocketMessageKind, _ payload: WebSocketPayload, _ bytes: RawSpan) {
+    private func deliver(
+        _ kind: WebSocketMessageKind, _ payload: WebSocketPayload, _ bytes: RawSpan,
+        _ delegate: any WebSocketDelegate
+    ) {
         switch payload {
-        case .input(let range): delegate?.message(kind, bytes.extracting(range), on: self)
+        case .input(let range): delegate.message(kind, bytes.extracting(range), on: self)
         case .message, .control:
-            // A copy of the struct, not of the bytes: the delegate may close us, which changes `session`.
-            let session = session
-            session.withPayload(payload, of: bytes) { delegate?.message(kind, $0, on: self) }
+            // Out of the session: the delegate may close us, which changes it.
+            let message = session.takeMessage()
+            delegate.message(kind, message.span.bytes, on: self)
+            session.giveBack(message)
         }
     }
 
@@ -292,4 +304,9 @@ package final class WebSocketConnection: ConnectionHandler {
         if let timer { loop.cancel(timer) }
         timer = nil
     }
+}
+
+/// Memory that the connections of one server, all on one loop, gather and unmask messages in by turns.
+final class WebSocketBuffer {
+    var bytes: [UInt8] = []
 }

@@ -103,4 +103,27 @@ public enum FrameWriter {
             cscan_xor_key(base + start, base + start, bytes.count - start, turned)
         }
     }
+
+    /// Appends bytes masked or unmasked (§5.3): copied and changed in one go.
+    ///
+    /// - Parameters:
+    ///   - bytes: The bytes as they came.
+    ///   - key: The masking key, the low byte first.
+    ///   - phase: How many payload bytes stand in front of them.
+    ///   - output: Where they are appended.
+    static func appendMasked(_ bytes: RawSpan, key: UInt32, phase: Int, to output: inout [UInt8]) {
+        let count = bytes.byteCount
+        let turn = UInt32(phase & 3) * 8
+        let turned = turn == 0 ? key : key >> turn | key << (32 - turn)
+        bytes.withUnsafeBytes { source in
+            output.append(addingCapacity: count) { room in
+                room.withUnsafeMutableBufferPointer { buffer, used in
+                    guard let from = source.baseAddress, let to = buffer.baseAddress else { return }
+                    precondition(buffer.count >= count)
+                    cscan_xor_key(to, from, count, turned)
+                    used = count
+                }
+            }
+        }
+    }
 }

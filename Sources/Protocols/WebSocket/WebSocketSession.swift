@@ -164,6 +164,38 @@ public struct WebSocketSession: Sendable {
         }
     }
 
+    /// Moves a message that ``WebSocketPayload/message`` tells of out of the session, so that it can be read while
+    /// the session changes; give it back with ``giveBack(_:)`` before the next call of ``next(_:)``.
+    public mutating func takeMessage() -> [UInt8] {
+        var taken: [UInt8] = []
+        swap(&taken, &message)
+        return taken
+    }
+
+    /// Takes the memory of a message that was read back, for the next one.
+    public mutating func giveBack(_ buffer: consuming [UInt8]) {
+        message = buffer
+    }
+
+    /// Lets the session gather its next messages in `shared`, which is left empty meanwhile.
+    ///
+    /// Sessions of one thread can share one buffer: it stays in the processor's cache, and sessions at rest hold no
+    /// memory. Lend before the first ``next(_:)`` of a read, and take it back behind the last one.
+    public mutating func lend(_ shared: inout [UInt8]) {
+        if message.capacity == 0 { swap(&message, &shared) }
+    }
+
+    /// Takes the buffer back, unless a message is under way in it.
+    public mutating func takeBack(_ shared: inout [UInt8]) {
+        guard seen == 0, fragmented == nil else { return }
+        // Two sessions may have been given one, while a message of theirs was under way.
+        if shared.capacity == 0, message.capacity <= WebSocketSession.keptCapacity {
+            swap(&message, &shared)
+        } else {
+            message = []
+        }
+    }
+
     /// A copy of the bytes of an event; see ``withPayload(_:of:_:)``.
     public func copied(_ payload: WebSocketPayload, of bytes: RawSpan) -> [UInt8] {
         withPayload(payload, of: bytes) { $0.copied }
@@ -244,13 +276,16 @@ public struct WebSocketSession: Sendable {
         }
     }
 
-    /// Copies the bytes of `fresh` behind the message, unmasks and checks them there.
+    /// Copies the bytes of `fresh` behind the message, unmasked, and checks them there.
     private mutating func gather(
         _ bytes: RawSpan, _ fresh: Range<Int>, _ frame: WebSocketFrame, isText: Bool
     ) throws(WebSocketError) {
         let start = message.count
-        message.append(contentsOf: bytes.extracting(fresh))
-        if let key = frame.maskingKey { FrameWriter.mask(&message, from: start, key: key, phase: seen) }
+        if let key = frame.maskingKey {
+            FrameWriter.appendMasked(bytes.extracting(fresh), key: key, phase: seen, to: &message)
+        } else {
+            message.append(contentsOf: bytes.extracting(fresh))
+        }
         if isText, checksText {
             let isValid = message.withUnsafeBytes { gathered in
                 validator.append(UnsafeRawBufferPointer(rebasing: gathered[start...]))

@@ -56,7 +56,7 @@ func frame(
 
 @Suite("RFC 6455 messages and the closing handshake")
 struct SessionTests {
-    @Test("a message in one frame from a server is handed out in place")
+    @Test("§5.6 a message in one frame from a server is handed out in place")
     func inPlace() throws {
         var session = WebSocketSession(role: .client)
         let source = frame(.text, bytes("{}")) + frame(.binary, [1])
@@ -66,7 +66,33 @@ struct SessionTests {
         #expect(try session.next([UInt8]()) == .incomplete(needed: 2))
     }
 
-    @Test("fragments with control frames between them", arguments: WebSocketRole.allCases)
+    @Test("§5.3 sessions unmask in a shared buffer by turns, and keep it only while a message is under way")
+    func sharedBuffer() throws {
+        var shared: [UInt8] = []
+        shared.reserveCapacity(100)
+        var session = WebSocketSession(role: .server)
+        var output: [UInt8] = []
+        FrameWriter.append(.text, bytes("first").span.bytes, maskingKey: 0x1234_5678, to: &output)
+        session.lend(&shared)
+        #expect(shared.capacity == 0)
+        #expect(try session.next(output.span.bytes) == .value(.text(.message), used: output.count))
+        let message = session.takeMessage()
+        #expect(message == bytes("first"))
+        session.giveBack(message)
+        session.takeBack(&shared)
+        #expect(shared.capacity >= 100)
+
+        // Cut in its payload.
+        session.lend(&shared)
+        #expect(try session.next(Array(output.dropLast(2)).span.bytes) == .incomplete(needed: output.count))
+        session.takeBack(&shared)
+        #expect(shared.capacity == 0)
+        session.lend(&shared)
+        #expect(try session.next(output.span.bytes) == .value(.text(.message), used: output.count))
+        #expect(session.takeMessage() == bytes("first"))
+    }
+
+    @Test("§5.4, §5.5 fragments with control frames between them", arguments: WebSocketRole.allCases)
     func fragments(role: WebSocketRole) {
         let peer: WebSocketRole = role == .client ? .server : .client
         var session = WebSocketSession(role: role)
@@ -79,7 +105,7 @@ struct SessionTests {
                 == [.ping(bytes("p")), .pong([]), .text("abЖ"), .binary([0xFF, 0])])
     }
 
-    @Test("a character may be cut by a fragment", arguments: WebSocketRole.allCases)
+    @Test("§5.6 a character may be cut by a fragment", arguments: WebSocketRole.allCases)
     func cutCharacter(role: WebSocketRole) {
         let peer: WebSocketRole = role == .client ? .server : .client
         var session = WebSocketSession(role: role)
@@ -130,7 +156,7 @@ struct SessionTests {
         #expect(session.state == .open)
     }
 
-    @Test("limits on frame and message")
+    @Test("§10.4 limits on frame and message")
     func limits() {
         let limits = WebSocketLimits(frameBytes: 200, messageBytes: 300)
         var session = WebSocketSession(role: .client, limits: limits)
@@ -191,7 +217,7 @@ struct SessionTests {
         #expect(listen(&session, [frame(.close, [3, 0xE8, 0xC0])]) == [.failed(.invalidUTF8)])
     }
 
-    @Test("a failed session stays failed and says so to the peer once")
+    @Test("§7.1.7 a failed session stays failed and says so to the peer once")
     func failure() {
         var session = WebSocketSession(role: .client)
         #expect(listen(&session, [hex("81 85")]) == [.failed(.maskedFrame)])
@@ -203,7 +229,7 @@ struct SessionTests {
         #expect(output == hex("88 82 00000000 03EA"))
     }
 
-    @Test("a reason too long is cut at a character")
+    @Test("§5.5 a reason too long is cut at a character")
     func longReason() {
         var output: [UInt8] = []
         FrameWriter.close(.normal, reason: String(repeating: "ж", count: 100), maskingKey: nil, to: &output)
