@@ -254,6 +254,10 @@ extension ReactorSuites {
                 bench.loop.schedule(after: .seconds(60)) { _ = pair.server }
                 _ = bench.loop.atEndOfTick { _ = pair.server }
                 bench.settle(.milliseconds(5))
+                bench.loop.stop()
+                let late = Probe()
+                bench.loop.connect(host: "127.0.0.1", port: 9, handler: late)
+                #expect(late.closes == 0)
             }
             #expect(server == nil)
             #expect(loop == nil)

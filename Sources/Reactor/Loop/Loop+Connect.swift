@@ -5,7 +5,7 @@ extension Loop {
     ///
     /// Names are resolved off the loop. The addresses are tried in turn, IPv6 and IPv4 alternating, the next
     /// one after a failure or 250 ms (in the spirit of RFC 8305); the first to answer is kept. Then `opened`,
-    /// or `closed` with the reason; never from inside this call.
+    /// or `closed` with the reason; never from inside this call. A loop that has ended tells nobody any more.
     @discardableResult
     public func connect(
         host: String, port: UInt16, options: ConnectOptions = ConnectOptions(), handler: any ConnectionHandler
@@ -13,6 +13,8 @@ extension Loop {
         guard isStopping == false, let slot = takeSlot() else {
             let none = Connection(loop: self, slot: UInt32.max, generation: 0)
             let reason = CloseReason.error(isStopping ? .stopped : .tooManyConnections)
+            // Nothing would ever take it out, and it holds the loop.
+            if hasEnded { return none }
             closing.append(PendingClose(handler: handler, connection: none, reason: reason, slot: nil))
             return none
         }

@@ -52,6 +52,8 @@ public final class Loop {
 
     private(set) var isStopping = false
     private(set) var isDown = false
+    /// Everything is closed and told.
+    private(set) var hasEnded = false
     private var isInTick = false
     private var isFiringTimers = false
 
@@ -268,6 +270,7 @@ public final class Loop {
 
     private func release() {
         isDown = true
+        hasEnded = true
         for index in listeners.indices { closeListener(index, generation: listeners[index].generation) }
         hooks.removeAll()
         for mailbox in mailboxes { mailbox.close() }
