@@ -164,7 +164,7 @@ struct RequestTests {
     }
 }
 
-@Suite("Limits on HTTP messages")
+@Suite("RFC 9112 §3, RFC 9110 §5.4: limits on HTTP messages")
 struct HTTPLimitTests {
     let limits = HTTPLimits(startLineBytes: 40, headBytes: 120, fieldCount: 3, bodyBytes: 5)
 

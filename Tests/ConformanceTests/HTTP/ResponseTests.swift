@@ -71,7 +71,7 @@ struct ResponseTests {
         }
     }
 
-    @Test("what nobody asked for")
+    @Test("§9.2 what nobody asked for")
     func unexpected() throws {
         #expect(throws: HTTPError.unexpectedResponse) { try readResponses("HTTP/1.1 200 OK\r\n\r\n", to: []) }
         #expect(throws: HTTPError.unexpectedResponse) {
@@ -128,7 +128,7 @@ struct ResponseTests {
     }
 }
 
-@Suite("What is written can be read")
+@Suite("RFC 9112 §2.1: what is written can be read")
 struct WriterTests {
     @Test func requests() throws {
         var output: [UInt8] = []

@@ -185,16 +185,16 @@ struct SmugglingVector: CustomTestStringConvertible, Sendable {
 
 @Suite("Request smuggling, RFC 9112 §11.2")
 struct SmugglingTests {
-    @Test("lengths", arguments: SmugglingVector.lengths)
+    @Test("§6.2, §6.3 lengths", arguments: SmugglingVector.lengths)
     func lengths(vector: SmugglingVector) { refused(vector) }
 
-    @Test("transfer codings", arguments: SmugglingVector.codings)
+    @Test("§6.1 transfer codings", arguments: SmugglingVector.codings)
     func codings(vector: SmugglingVector) { refused(vector) }
 
-    @Test("lines and fields", arguments: SmugglingVector.lines)
+    @Test("§2.2, §3, §5 lines and fields", arguments: SmugglingVector.lines)
     func lines(vector: SmugglingVector) { refused(vector) }
 
-    @Test("chunks", arguments: SmugglingVector.chunks)
+    @Test("§7.1 chunks", arguments: SmugglingVector.chunks)
     func chunks(vector: SmugglingVector) { refused(vector) }
 
     /// Whatever follows in the stream is never read as a request.
@@ -211,7 +211,7 @@ struct SmugglingTests {
         #expect(code == expected)
     }
 
-    @Test("what looks alike and is good")
+    @Test("§6.3, §7.1 what looks alike and is good")
     func good() throws {
         let next = "GET /2 HTTP/1.1\r\nHost: h\r\n\r\n"
         for fields in [

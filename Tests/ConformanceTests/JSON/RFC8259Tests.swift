@@ -94,7 +94,7 @@ struct RFC8259Tests {
         }
     }
 
-    @Test("where the text leaves it open: our answers")
+    @Test("§4, §6, §9 where the text leaves it open: our answers")
     func open() {
         // §4: repeated keys are accepted, the last wins. §9: nesting to 128; no byte order mark (§8.1); lone
         // surrogates and U+0000 by escape are accepted and told (§8.2); numbers of any size are accepted by

@@ -30,7 +30,7 @@ struct HandshakeTests {
         #expect(WebSocketHandshake.key(random: bytes("the sample nonce")) == Self.key)
     }
 
-    @Test("a client's request is accepted by a server, whose answer is accepted by the client")
+    @Test("§4.1, §4.2.2 a client's request is accepted by a server, whose answer is accepted by the client")
     func bothEnds() throws {
         var output: [UInt8] = []
         WebSocketHandshake.request(
