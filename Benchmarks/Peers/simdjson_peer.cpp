@@ -27,10 +27,13 @@ struct range {
 ondemand::parser lazy;
 dom::parser whole;
 
-// Raw: where a value begins and how long its text is, up to the next token; nothing of it is checked or decoded. Else the string as its user
-// gets it: checked, escapes resolved.
-template <bool raw> void note(range *fields, int field, const char *base, ondemand::value value) {
-    if (raw) {
+// How much is looked at. Raw: where a value begins and how long its text is, up to the next token; nothing of it is checked or decoded.
+// Strings: the fields as their user gets them, checked, escapes resolved. Every: the same, and all other keys and values are read as well, so
+// that the whole text is checked, as our scanner and the tree do.
+enum class look { raw, strings, every };
+
+template <look how> void note(range *fields, int field, const char *base, ondemand::value value) {
+    if (how == look::raw) {
         std::string_view text = value.raw_json_token();
         fields[field] = {uint32_t(text.data() - base), uint32_t(text.size())};
         return;
@@ -39,36 +42,91 @@ template <bool raw> void note(range *fields, int field, const char *base, ondema
     if (value.get_string().get(text) == SUCCESS) fields[field] = {1, uint32_t(text.size())};
 }
 
-// Keys are compared as they stand, in the order in which Asterisk writes the members, which is simdjson's fastest way.
-bool is(ondemand::raw_json_string key, std::string_view name) { return key.unsafe_is_equal(name); }
-
-template <bool raw> void read_channel(range *fields, const char *base, ondemand::object channel) {
-    for (auto member : channel) {
-        ondemand::raw_json_string key = member.key();
-        ondemand::value value = member.value();
-        if (is(key, "id")) note<raw>(fields, channel_id, base, value);
-        else if (is(key, "name")) note<raw>(fields, channel_name, base, value);
-        else if (is(key, "state")) note<raw>(fields, channel_state, base, value);
-        else if (is(key, "caller")) {
-            for (auto inner : value.get_object()) {
-                ondemand::raw_json_string name = inner.key();
-                if (is(name, "number")) note<raw>(fields, caller_number, base, inner.value());
-                else if (is(name, "name")) note<raw>(fields, caller_name, base, inner.value());
-            }
-        } else if (is(key, "connected")) {
-            for (auto inner : value.get_object())
-                if (is(inner.key(), "number")) note<raw>(fields, connected_number, base, inner.value());
-        } else if (is(key, "dialplan")) {
-            for (auto inner : value.get_object()) {
-                ondemand::raw_json_string name = inner.key();
-                if (is(name, "context")) note<raw>(fields, dialplan_context, base, inner.value());
-                else if (is(name, "exten")) note<raw>(fields, dialplan_exten, base, inner.value());
-            }
-        } else if (is(key, "creationtime")) note<raw>(fields, channel_creationtime, base, value);
-        else if (is(key, "channelvars")) {
-            for (auto inner : value.get_object())
-                if (is(inner.key(), "CHANNEL(linkedid)")) note<raw>(fields, linkedid, base, inner.value());
+// Reads a value with all that is in it.
+void check(ondemand::value value) {
+    switch (ondemand::json_type(value.type())) {
+    case ondemand::json_type::object:
+        for (auto member : value.get_object()) {
+            std::string_view key = member.unescaped_key();
+            (void)key;
+            check(member.value());
         }
+        break;
+    case ondemand::json_type::array:
+        for (auto element : value.get_array()) check(element.value());
+        break;
+    case ondemand::json_type::number: {
+        ondemand::number number = value.get_number();
+        (void)number;
+        break;
+    }
+    case ondemand::json_type::string: {
+        std::string_view text = value.get_string();
+        (void)text;
+        break;
+    }
+    case ondemand::json_type::boolean: {
+        bool flag = value.get_bool();
+        (void)flag;
+        break;
+    }
+    default:
+        if (!bool(value.is_null())) throw simdjson_error(INCORRECT_TYPE);
+    }
+}
+
+template <look how> void pass(ondemand::value value) {
+    if (how == look::every) check(value);
+}
+
+// Keys are compared as they stand, in the order in which Asterisk writes the members, which is simdjson's fastest way.
+template <look how, class Field> struct name {
+    ondemand::raw_json_string key;
+    explicit name(Field &field) : key(field.key()) {}
+    bool operator==(std::string_view text) const { return key.unsafe_is_equal(text); }
+};
+// Where all is read, they are unescaped, and so checked.
+template <class Field> struct name<look::every, Field> {
+    std::string_view key;
+    explicit name(Field &field) : key(field.unescaped_key()) {}
+    bool operator==(std::string_view text) const { return key == text; }
+};
+
+template <look how> void read_channel(range *fields, const char *base, ondemand::object channel) {
+    for (auto member : channel) {
+        name<how, decltype(member)> key{member};
+        ondemand::value value = member.value();
+        if (key == "id") note<how>(fields, channel_id, base, value);
+        else if (key == "name") note<how>(fields, channel_name, base, value);
+        else if (key == "state") note<how>(fields, channel_state, base, value);
+        else if (key == "caller") {
+            for (auto inner : value.get_object()) {
+                name<how, decltype(inner)> key{inner};
+                if (key == "number") note<how>(fields, caller_number, base, inner.value());
+                else if (key == "name") note<how>(fields, caller_name, base, inner.value());
+                else pass<how>(inner.value());
+            }
+        } else if (key == "connected") {
+            for (auto inner : value.get_object()) {
+                name<how, decltype(inner)> key{inner};
+                if (key == "number") note<how>(fields, connected_number, base, inner.value());
+                else pass<how>(inner.value());
+            }
+        } else if (key == "dialplan") {
+            for (auto inner : value.get_object()) {
+                name<how, decltype(inner)> key{inner};
+                if (key == "context") note<how>(fields, dialplan_context, base, inner.value());
+                else if (key == "exten") note<how>(fields, dialplan_exten, base, inner.value());
+                else pass<how>(inner.value());
+            }
+        } else if (key == "creationtime") note<how>(fields, channel_creationtime, base, value);
+        else if (key == "channelvars") {
+            for (auto inner : value.get_object()) {
+                name<how, decltype(inner)> key{inner};
+                if (key == "CHANNEL(linkedid)") note<how>(fields, linkedid, base, inner.value());
+                else pass<how>(inner.value());
+            }
+        } else pass<how>(value);
     }
 }
 
@@ -77,22 +135,25 @@ void note_whole(range *fields, int field, simdjson_result<dom::element> value) {
     if (value.get(text) == SUCCESS) fields[field] = {1, uint32_t(text.size())};
 }
 
-// On-demand: looks at what is on the way to the fields; UTF-8 is checked in full, the rest of the grammar is not.
+// On-demand: UTF-8 is checked in full, the rest of the grammar where it is looked at.
 // `text` has SIMDJSON_PADDING readable bytes behind it. Returns 0 when the text was read.
-template <bool raw> int read_lazily(const char *text, size_t count, range *fields) {
+template <look how> int read_lazily(const char *text, size_t count, range *fields) {
     memset(fields, 0, field_count * sizeof(range));
     try {
         ondemand::document document = lazy.iterate(padded_string_view(text, count, count + SIMDJSON_PADDING));
         for (auto member : document.get_object()) {
-            ondemand::raw_json_string key = member.key();
+            name<how, decltype(member)> key{member};
             ondemand::value value = member.value();
-            if (is(key, "type")) note<raw>(fields, type, text, value);
-            else if (is(key, "timestamp")) note<raw>(fields, timestamp, text, value);
-            else if (is(key, "channel")) read_channel<raw>(fields, text, value.get_object());
-            else if (is(key, "bridge")) {
-                for (auto inner : value.get_object())
-                    if (is(inner.key(), "id")) note<raw>(fields, bridge_id, text, inner.value());
-            }
+            if (key == "type") note<how>(fields, type, text, value);
+            else if (key == "timestamp") note<how>(fields, timestamp, text, value);
+            else if (key == "channel") read_channel<how>(fields, text, value.get_object());
+            else if (key == "bridge") {
+                for (auto inner : value.get_object()) {
+                    name<how, decltype(inner)> key{inner};
+                    if (key == "id") note<how>(fields, bridge_id, text, inner.value());
+                    else pass<how>(inner.value());
+                }
+            } else pass<how>(value);
         }
     } catch (const simdjson_error &) { return 1; }
     return 0;
@@ -110,9 +171,11 @@ const char *peer_kernel() {
     return name.c_str();
 }
 
-int peer_read_raw(const char *text, size_t count, range *fields) { return read_lazily<true>(text, count, fields); }
+int peer_read_raw(const char *text, size_t count, range *fields) { return read_lazily<look::raw>(text, count, fields); }
 
-int peer_read_strings(const char *text, size_t count, range *fields) { return read_lazily<false>(text, count, fields); }
+int peer_read_strings(const char *text, size_t count, range *fields) { return read_lazily<look::strings>(text, count, fields); }
+
+int peer_read_every(const char *text, size_t count, range *fields) { return read_lazily<look::every>(text, count, fields); }
 
 // The tree: checks the whole text, as our scanner does.
 int peer_read_whole(const char *text, size_t count, range *fields) {

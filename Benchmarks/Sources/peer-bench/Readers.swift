@@ -28,7 +28,7 @@ struct ScannerReader: PeerReader {
 /// A library made of `Benchmarks/Peers/simdjson_peer.cpp`.
 struct LoadedLibrary {
     enum Way: String, CaseIterable {
-        case raw, strings, whole
+        case raw, strings, every, whole
     }
 
     /// A place and a size, as the library's C structure.
@@ -64,6 +64,7 @@ struct LoadedLibrary {
             switch way {
             case .raw: ("on-demand, raw tokens", "UTF-8")
             case .strings: ("on-demand, strings", "UTF-8, the fields, what is passed on the way")
+            case .every: ("on-demand, every value", "all")
             case .whole: ("DOM", "all")
             }
         return Reader(name: "\(title), \(name)", checks: checks, read: unsafeBitCast(symbol, to: Read.self))
