@@ -14,7 +14,11 @@ SOURCES := Sources Tests Fuzzing/FuzzTargets Fuzzing/Entry Benchmarks/Sources Be
 sanitizer = $(if $(filter undefined,$(SANITIZE)),-Xcc -fsanitize=undefined -Xcc -fsanitize-trap=undefined,--sanitize=$(SANITIZE))
 test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(PORTABLE),-Xcc -DCSCAN_PORTABLE --scratch-path .build-portable) $(if $(SANITIZE),$(sanitizer) --scratch-path .build-$(SANITIZE))
 
-.PHONY: help setup build release test conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-path bench-consumers bench-store bench-reactor bench-peers bench-check clean version
+# The daemon's objects live as long as it does, and LeakSanitizer does not see Swift's weak references: leaks are looked for in the
+# libraries only (make leaks).
+sanitized := $(if $(filter address,$(SANITIZE)),ASAN_OPTIONS=detect_leaks=0)
+
+.PHONY: help setup build release test leaks conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-path bench-consumers bench-store bench-reactor bench-peers bench-check clean version
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,8 +34,12 @@ release: setup ## Build the daemon as it is deployed
 
 # Those that start processes run by themselves: beside the others they would wait for a thread and not for the daemon.
 test: setup ## Run all tests (FILTER=name for some, SANITIZE=address|thread|undefined, PORTABLE=1: without wide instructions)
-	@Scripts/test $(test_flags) $(if $(FILTER),,--skip IntegrationTests)
-	@$(if $(FILTER),,Scripts/test --skip-build $(test_flags) --filter IntegrationTests)
+	@$(sanitized) Scripts/test $(test_flags) $(if $(FILTER),,--skip IntegrationTests)
+	@$(if $(FILTER),,$(sanitized) Scripts/test --skip-build $(test_flags) --filter IntegrationTests)
+
+leaks: setup ## Look for memory that the protocols, the call engine and the reactor lose (AddressSanitizer)
+	LSAN_OPTIONS=suppressions=$(CURDIR)/Tests/leaks.txt:print_suppressions=0 Scripts/test --sanitize=address \
+	    --scratch-path .build-address --filter '^(ProtocolsTests|ConformanceTests|CallEngineTests|ReactorTests)\.'
 
 conformance: setup ## Run the tests that hold the RFCs true, by section
 	swift test --filter ConformanceTests

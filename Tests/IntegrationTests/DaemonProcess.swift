@@ -10,6 +10,12 @@ final class DaemonProcess {
         return URL(filePath: own).deletingLastPathComponent().appending(path: "callflow-fast")
     }()
 
+    /// What a sanitizer was told here (make test SANITIZE=…) holds for the command as well.
+    private static let inherited: [String: String] = {
+        let own = ProcessInfo.processInfo.environment.filter { $0.key.hasSuffix("SAN_OPTIONS") }
+        return own.merging(["PATH": "/usr/bin:/bin"]) { _, fixed in fixed }
+    }()
+
     let folder: URL
     private let process = Process()
     private let log: URL
@@ -28,7 +34,7 @@ final class DaemonProcess {
         process.executableURL = Self.binary
         process.arguments = arguments
         process.currentDirectoryURL = folder
-        process.environment = environment.merging(["PATH": "/usr/bin:/bin"]) { given, _ in given }
+        process.environment = environment.merging(Self.inherited) { given, _ in given }
         process.standardOutput = output
         process.standardError = output
         try process.run()
@@ -48,7 +54,7 @@ final class DaemonProcess {
     /// Waits for the end, at most so many seconds.
     ///
     /// - Returns: The exit status, or `nil` when it still runs.
-    func ended(within seconds: Double = 30) async -> Int32? {
+    func ended(within seconds: Double = 60) async -> Int32? {
         let deadline = Date().addingTimeInterval(seconds)
         while process.isRunning, Date() < deadline { try? await Task.sleep(for: .milliseconds(20)) }
         return process.isRunning ? nil : process.terminationStatus

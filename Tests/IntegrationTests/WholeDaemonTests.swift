@@ -47,7 +47,7 @@ struct WholeDaemonTests {
         #expect(stats["total_events"] as? Int == delivered)
 
         daemon.send(SIGTERM)
-        #expect(await daemon.ended(within: 10) == 0)
+        #expect(await daemon.ended() == 0)
         #expect(daemon.printed.contains("stopped"))
         for secret in ["demotoken", "secret@", "Basic "] { #expect(!daemon.printed.contains(secret)) }
 
@@ -73,7 +73,7 @@ struct WholeDaemonTests {
         #expect(report["compared"] as? Int == report["rows"] as? Int)
         #expect(report["different"] as? Int == 0, "\(rebuild.printed.prefix(2000))")
         again.send(SIGTERM)
-        #expect(await again.ended(within: 10) == 0)
+        #expect(await again.ended() == 0)
 
         // The portal has each customer's call once, finished.
         let effects = try object(try await get(crmPort, "/effects").body)
@@ -81,7 +81,7 @@ struct WholeDaemonTests {
         #expect(effects["active_count"] as? Int == 0)
         #expect(effects["finished_count"] as? Int == 40)
         simulator.send(SIGTERM)
-        #expect(await simulator.ended(within: 10) == 0)
+        #expect(await simulator.ended() == 0)
     }
 
     @Test("Wrong credentials: said once, without the password; the service goes on")
@@ -101,9 +101,9 @@ struct WholeDaemonTests {
         #expect(String(decoding: health.body, as: UTF8.self).contains(#""ari_connection":"disconnected""#))
         #expect(!daemon.printed.contains("topsecret"))
         daemon.send(SIGTERM)
-        #expect(await daemon.ended(within: 10) == 0)
+        #expect(await daemon.ended() == 0)
         simulator.send(SIGTERM)
-        #expect(await simulator.ended(within: 10) == 0)
+        #expect(await simulator.ended() == 0)
     }
 
     @Test("Calls that ended while the daemon was away are ended after its next start")
@@ -122,7 +122,7 @@ struct WholeDaemonTests {
             (((try? JSONSerialization.jsonObject(with: $0)) as? [Any]) ?? []).count > 5
         }
         daemon.send(SIGKILL)
-        _ = await daemon.ended(within: 10)
+        _ = await daemon.ended()
         let calls = try #require(try JSONSerialization.jsonObject(with: list) as? [[String: Any]])
         let ids = calls.compactMap { $0["call_id"] as? String }
         // Longer than any of these calls.
@@ -144,9 +144,9 @@ struct WholeDaemonTests {
         }
         #expect(!live.isEmpty)
         again.send(SIGTERM)
-        #expect(await again.ended(within: 10) == 0)
+        #expect(await again.ended() == 0)
         simulator.send(SIGTERM)
-        #expect(await simulator.ended(within: 10) == 0)
+        #expect(await simulator.ended() == 0)
     }
 
     @Test("Killed while calls run: what was durable is there, and the next start goes on")
@@ -164,7 +164,7 @@ struct WholeDaemonTests {
         }
         let durable = try #require(number("store_events_written_total", in: metrics))
         daemon.send(SIGKILL)
-        #expect(await daemon.ended(within: 10) != nil)
+        #expect(await daemon.ended() != nil)
         let again = try DaemonProcess(["serve"], settings, folder: daemon.folder)
         let secondPort = try await again.port(inLineWith: "API and live page")
         let list = try await poll(secondPort, "/api/calls?limit=1000") {
@@ -182,8 +182,8 @@ struct WholeDaemonTests {
             (number("store_events_written_total", in: $0) ?? 0) > 100
         }
         again.send(SIGTERM)
-        #expect(await again.ended(within: 10) == 0)
+        #expect(await again.ended() == 0)
         simulator.send(SIGTERM)
-        #expect(await simulator.ended(within: 10) == 0)
+        #expect(await simulator.ended() == 0)
     }
 }

@@ -99,6 +99,10 @@ final class ARIBench {
         configuration.backoffBase = .milliseconds(10)
         configuration.backoffCap = .milliseconds(50)
         configuration.stableAfter = .zero
+        // None of these is met by accident on a machine that is slow.
+        configuration.connectTimeout = .seconds(60)
+        configuration.silenceLimit = .seconds(60)
+        configuration.requestTimeout = .seconds(60)
         change(&configuration)
         let client = ARIClient(
             loop: loop, configuration: configuration, sink: keeper, logger: log.logger, metrics: metrics)
@@ -108,7 +112,7 @@ final class ARIBench {
     }
 
     /// Turns the loop until `condition` holds; says whether it did within `seconds`.
-    func run(seconds: Double = 20, until condition: () -> Bool) -> Bool {
+    func run(seconds: Double = 60, until condition: () -> Bool) -> Bool {
         let limit = MonotonicInstant.now() + .milliseconds(Int(seconds * 1000))
         while !condition() {
             guard MonotonicInstant.now() < limit else { return false }

@@ -104,6 +104,10 @@ final class WholeWayBench {
             name: "pbx\(clients.count)", url: try URL("ws://\(address)/ari/events"), user: "callflow",
             password: "secret")
         ari.subscription = subscription
+        // Many PBXs on one loop: a slow machine is busy with others for longer than a real one would be silent.
+        ari.connectTimeout = .seconds(120)
+        ari.silenceLimit = .seconds(120)
+        ari.requestTimeout = .seconds(120)
         change(&ari)
         let client = ARIClient(
             loop: loop, index: clients.count, configuration: ari, sink: self, logger: log.logger,
