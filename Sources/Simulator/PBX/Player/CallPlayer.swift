@@ -316,6 +316,7 @@ package final class CallPlayer {
         else { return .notFound }
         let slot = Int(index)
         guard number == calls[slot].numbers[0], calls[slot].isInStasis else { return .notInStasis }
+        continued += 1
         if calls[slot].isParked {
             calls[slot].isParked = false
         } else {
@@ -323,7 +324,6 @@ package final class CallPlayer {
             if calls[slot].due <= clock { return .continued }
             wheel.remove(index, from: &calls)
         }
-        continued += 1
         calls[slot].due = max(clock, now)
         wheel.insert(index, into: &calls)
         return .continued
