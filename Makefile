@@ -8,7 +8,7 @@ PORTABLE ?=
 SECONDS ?= 60
 TARGET ?=
 BINARY := .build/release/callflow-fast
-SOURCES := Sources Tests Fuzzing/FuzzTargets Fuzzing/Entry Benchmarks/Sources Benchmarks/ProtocolProbe Package.swift Benchmarks/Package.swift
+SOURCES := Sources Tests Fuzzing/FuzzTargets Fuzzing/Entry Benchmarks/Sources Benchmarks/ProtocolProbe Benchmarks/Micro/Sources Benchmarks/Peers Package.swift Benchmarks/Package.swift
 
 # swiftc knows no undefined-behaviour sanitizer on Linux; the C is checked by it, and Swift checks itself. A finding is a trap.
 sanitizer = $(if $(filter undefined,$(SANITIZE)),-Xcc -fsanitize=undefined -Xcc -fsanitize-trap=undefined,--sanitize=$(SANITIZE))
@@ -18,7 +18,7 @@ test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(PORTABLE),-Xcc -DCSCAN_P
 # libraries only (make leaks).
 sanitized := $(if $(filter address,$(SANITIZE)),ASAN_OPTIONS=detect_leaks=0)
 
-.PHONY: help setup build release test leaks conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-path bench-consumers bench-store bench-reactor bench-peers bench-check clean version
+.PHONY: help setup build release test leaks conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-path bench-consumers bench-micro bench-store bench-reactor bench-peers bench-check clean version
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,10 +84,14 @@ bench: release bench-store ## Measure the figures of PERFORMANCE.md (needs Postg
 bench-path: ## Measure what one event costs within a loop, from recorded streams
 	swift run -c release --package-path Benchmarks path-bench
 
-bench-consumers: release ## Give one stream to the daemon, and to Python programs of the same job
+bench-consumers: release ## Give one stream to the daemon, and to Python and SwiftNIO programs of the same job
+	swift build -c release --package-path Benchmarks/Peers/nio-consumer
 	python3 -m venv Benchmarks/.build/peers/python
 	Benchmarks/.build/peers/python/bin/pip -q install -r Benchmarks/Peers/consumers/requirements.txt
 	swift run -c release --package-path Benchmarks callflow-load --consumers
+
+bench-micro: ## Measure small parts by themselves (FILTER=regular expression for some); baselines: see ordo-one/benchmark
+	swift package --package-path Benchmarks/Micro benchmark $(if $(FILTER),--filter "$(FILTER)")
 
 bench-store: ## Measure how fast and how soon rows are durable, beside COPY and single INSERTs (a few minutes)
 	swift run -c release --package-path Benchmarks store-bench
@@ -132,4 +136,4 @@ bench-peers: ## Measure beside simdjson (SIMDJSON_{,NEW_}{INCLUDE,LIBRARY}=…),
 	Benchmarks/Peers/ws-servers
 
 clean: ## Remove what was built
-	rm -rf .build .build-* Benchmarks/.build Fuzzing/.build run
+	rm -rf .build .build-* Benchmarks/.build Benchmarks/*/.build Benchmarks/Peers/*/.build Fuzzing/.build run

@@ -42,6 +42,12 @@ struct Consumers {
         } else {
             Progress.note("no Python environment at \(python) (make bench-consumers makes it); LEFT OUT")
         }
+        let nio = "\(root)/Benchmarks/Peers/nio-consumer/.build/release/nio-consumer"
+        if access(nio, X_OK) == 0 {
+            list.append(Consumer(name: "SwiftNIO, Foundation, COPY in batches", command: [nio]))
+        } else {
+            Progress.note("no \(nio) (make bench-consumers builds it); LEFT OUT")
+        }
         return list
     }
 
