@@ -100,6 +100,7 @@ extension ARIClient {
             take([.listChannels, .listBridges], attempt)
         }
         self.comparison = comparison
+        comparisonBegan = loop.now
         limitHold()
     }
 
@@ -125,6 +126,7 @@ extension ARIClient {
     }
 
     private func comparisonDone(_ result: Result<Void, ARIListError>) {
+        let (channels, held) = (comparison?.listedChannels ?? 0, comparison?.heldEvents ?? 0)
         comparisonSlices = comparison?.slices ?? 0
         comparison = nil
         cancelHold()
@@ -137,7 +139,12 @@ extension ARIClient {
             sink.comparisonEnded(facts, from: self)
             (facts.channels, facts.bridges) = ([], [])
             let calls = configuration.subscription == .app ? "our application's calls" : "all calls"
-            logger.info("ARI: subscribed to the events of \(calls)")
+            let took = (MonotonicInstant.now() - comparisonBegan).wholeMilliseconds
+            logger.info(
+                "ARI: subscribed to the events of \(calls)",
+                metadata: [
+                    "compared_channels": "\(channels)", "took_ms": "\(took)", "held_events": "\(held)",
+                ])
             subscription = .active
         case .failure(.letGo):
             // `failed` said why and planned the next attempt.

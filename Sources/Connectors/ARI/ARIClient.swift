@@ -62,6 +62,8 @@ package final class ARIClient {
     var comparison: ARIComparison?
     var facts = ARIComparisonFacts(isRestart: false, channels: [], bridges: [])
     var holdTimer: TimerID?
+    /// When the running comparison began.
+    var comparisonBegan = MonotonicInstant.now()
     /// Ticks that the last comparison took.
     var comparisonSlices = 0
     var holdLimit: Duration

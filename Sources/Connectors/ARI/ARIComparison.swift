@@ -76,6 +76,10 @@ final class ARIComparison {
     private var facts: ARIComparisonFacts?
     /// Ticks that did a slice, for tests and the log.
     private(set) var slices = 0
+    /// Events that waited.
+    private(set) var heldEvents = 0
+    /// Channels that the PBX listed.
+    var listedChannels: Int { reader.channels.count }
 
     /// Told that the bridges name channels that the list does not have: both are to be asked for once more.
     var onAskAgain: (() -> Void)?
@@ -94,6 +98,7 @@ final class ARIComparison {
     ///
     /// - Returns: `false` when too much waits: let go.
     func hold(_ event: RawSpan) -> Bool {
+        heldEvents += 1
         if isListAsked { after.append(event) } else { before.append(event) }
         return before.byteCount + after.byteCount <= Self.maximumHeldBytes
     }

@@ -66,6 +66,8 @@ struct DoctorTests {
         #expect(findings.allSatisfy { $0.state == .ok || $0.check == "channelvars" }, "\(findings)")
         #expect(try finding("version", findings).text == "Asterisk 22.10.1")
         #expect(try finding("application", findings).text.contains("callflow_elixir is free"))
+        let clock = try finding("clock", findings).text
+        #expect(clock.contains(" ms ") && clock.contains("give or take"), "\(clock)")
     }
 
     @Test func withoutACallChannelvarsAreUnknownAndTheFileIsNamed() throws {
