@@ -18,7 +18,7 @@ test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(PORTABLE),-Xcc -DCSCAN_P
 # libraries only (make leaks).
 sanitized := $(if $(filter address,$(SANITIZE)),ASAN_OPTIONS=detect_leaks=0)
 
-.PHONY: help setup build release test leaks conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-path bench-consumers bench-micro bench-store bench-reactor bench-peers bench-check clean version
+.PHONY: help setup build release test leaks conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-path bench-reconcile bench-consumers bench-micro bench-store bench-reactor bench-peers bench-check clean version
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,8 +81,12 @@ bench: release bench-store ## Measure the figures of PERFORMANCE.md (needs Postg
 	swift run -c release --package-path Benchmarks callflow-load $(SCENARIO) --json Benchmarks/.build/load.json
 	Benchmarks/plot Benchmarks/.build/load.json Benchmarks/.build/load.svg
 
-bench-path: ## Measure what one event costs within a loop, from recorded streams
+bench-path: ## Measure what one event costs within a loop, from recorded streams, and with 50,000 calls at once
 	swift run -c release --package-path Benchmarks path-bench
+	swift run -c release --package-path Benchmarks path-bench --crowd 50000
+
+bench-reconcile: release ## Measure for how long events wait while a PBX with 5,000 open calls is compared, after kills and lost links
+	Scripts/bench-reconcile
 
 bench-consumers: release ## Give one stream to the daemon, and to Python and SwiftNIO programs of the same job
 	swift build -c release --package-path Benchmarks/Peers/nio-consumer

@@ -28,6 +28,20 @@ package enum Files {
         return bytes
     }
 
+    /// Names of what is in a folder, in order; none when there is no such folder.
+    package static func names(in folder: String) -> [String] {
+        guard let opened = opendir(folder) else { return [] }
+        defer { closedir(opened) }
+        var names: [String] = []
+        while let entry = readdir(opened) {
+            names.append(
+                withUnsafeBytes(of: &entry.pointee.d_name) {
+                    String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+                })
+        }
+        return names.sorted()
+    }
+
     /// A line to standard error.
     package static func note(_ line: String) {
         let bytes = Array("\(line)\n".utf8)

@@ -18,12 +18,23 @@ package struct Recording {
     /// `stream` cut into reads; most cut an event in two.
     package var reads: [Range<Int>] = []
 
-    /// Loads `Tests/Fixtures/ari/asterisk-22/NAME.jsonl`, one event a line.
+    /// Loads `Tests/Fixtures/ari/asterisk-22/NAME.jsonl`, one event a line; of the name of a folder all that is in it, an event of
+    /// each in turn, as if these calls were going on at the same time.
     package init(_ name: String, _ subscription: CallGraph.Subscription) throws(BenchError) {
         self.name = name
         self.subscription = subscription
-        let path = "\(Files.root)/Tests/Fixtures/ari/asterisk-22/\(name).jsonl"
-        for line in try Files.read(path).split(separator: 0x0A) {
+        let folder = "\(Files.root)/Tests/Fixtures/ari"
+        let path = "\(folder)/asterisk-22/\(name).jsonl"
+        let parts = Files.names(in: "\(folder)/\(name)").filter { $0.hasSuffix(".jsonl") }
+        var streams: [ArraySlice<ArraySlice<UInt8>>] = []
+        for file in parts.isEmpty ? [path] : parts.map({ "\(folder)/\(name)/\($0)" }) {
+            streams.append(try Files.read(file).split(separator: 0x0A)[...])
+        }
+        var lines: [ArraySlice<UInt8>] = []
+        while streams.contains(where: { !$0.isEmpty }) {
+            for stream in streams.indices { lines += streams[stream].popFirst().map { [$0] } ?? [] }
+        }
+        for line in lines {
             let start = payloads.count
             payloads.append(contentsOf: line)
             events.append(start..<payloads.count)

@@ -28,6 +28,7 @@ struct PathBench {
     /// How each recording's reader was subscribed.
     static let recordings: [(name: String, subscription: CallGraph.Subscription)] = [
         ("burst-1000", .applicationOnly), ("attended-transfer-suball", .allChannels),
+        ("office-22", .allChannels),
     ]
 
     static func main() {
