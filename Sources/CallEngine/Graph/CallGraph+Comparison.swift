@@ -11,10 +11,11 @@ extension CallGraph {
         while generations.count <= Int(pbx) {
             generations.append(0)
             listTimes.append(.none)
+            lastSeenTimes.append(.none)
         }
         generations[Int(pbx)] &+= 1
-        listed.removeAll(keepingCapacity: true)
-        lastSeenAt = lastSeen.map { PBXTime($0) } ?? .none
+        if !listed.isEmpty { listed = listed.filter { legs[Int($0.key)].pbx != pbx } }
+        lastSeenTimes[Int(pbx)] = lastSeen.map { PBXTime($0) } ?? .none
     }
 
     /// The PBX is not heard any more: of the calls that are open now something may be missed.
@@ -67,6 +68,8 @@ extension CallGraph {
     mutating func settleListed(_ slot: Int, _ limit: PBXTime) {
         guard let place = listed.removeValue(forKey: UInt32(slot)), legs[slot].isOpen else { return }
         let time = min(place.time, limit)
+        let pbx = Int(legs[slot].pbx)
+        let lastSeenAt = pbx < lastSeenTimes.count ? lastSeenTimes[pbx] : .none
         leaveBridge(slot, lastSeenAt.isKnown ? max(min(lastSeenAt, time), legs[slot].enteredAt) : time)
         guard let bridge = place.bridge else { return }
         let moment = Moment(time: time, receivedAt: Timestamp(microseconds: 0), now: 0)
@@ -86,7 +89,7 @@ extension CallGraph {
         pbx: UInt16, at time: Timestamp, updatedAt: Timestamp, now: UInt64, callEnded: (CallKey) -> Void
     ) {
         let generation = generation(of: pbx)
-        for slot in listed.keys.sorted() { settleListed(Int(slot), .none) }
+        for slot in listed.keys.sorted() where legs[Int(slot)].pbx == pbx { settleListed(Int(slot), .none) }
         var stale: [Int] = []
         legs.forEachSlot { slot in
             if legs[slot].isOpen, legs[slot].pbx == pbx, legs[slot].generation != generation {
@@ -95,8 +98,22 @@ extension CallGraph {
         }
         uncompared.remove(pbx)
         endUnproven(now, comparedWith: pbx)
-        let moment = Moment(time: PBXTime(time), receivedAt: updatedAt, now: now)
+        end(stale, Moment(time: PBXTime(time), receivedAt: updatedAt, now: now), callEnded)
+    }
+
+    /// Closes channels that are gone without a word.
+    ///
+    /// - Parameter wereGone: They were gone when the last list was made.
+    private mutating func end(
+        _ stale: [Int], _ moment: Moment, wereGone: Bool = false, _ callEnded: (CallKey) -> Void
+    ) {
         for slot in stale {
+            var moment = moment
+            // One of which only a list told may have been gone already when it was made.
+            if let listed = unconfirmed[UInt32(slot)], listed.stamp == legs[slot].stamp {
+                moment.time = min(moment.time, listed.lastSeenAt)
+            }
+            moment.time = max(moment.time, legs[slot].startedAt)
             legs[slot].flags.insert(.endEstimated)
             let home = legs[slot].home
             guard home != Self.none else {
@@ -107,9 +124,82 @@ extension CallGraph {
             let wasFinished = calls[call].record.status == .finished
             close(slot, moment.time, moment)
             guard !wasFinished, calls[call].record.status == .finished else { continue }
-            calls[call].record.flags.insert(.estimatedEnd)
+            // The end is that of the last leg, and may be one that was told.
+            let isTold = wereGone && lastToldEnd(of: call) >= listTimes[Int(legs[slot].pbx)]
+            if !isTold { calls[call].record.flags.insert(.estimatedEnd) }
             callEnded(calls[call].key)
         }
+    }
+
+    /// When the last leg of a call ended of those whose end was told; long ago when it was of none.
+    private func lastToldEnd(of call: Int) -> PBXTime {
+        var slots: [UInt32] = []
+        gather(call, &slots)
+        var last = PBXTime(Timestamp(microseconds: .min))
+        for slot in slots where !legs[Int(slot)].flags.contains(.endEstimated) {
+            if legs[Int(slot)].endedAt.isKnown { last = max(last, legs[Int(slot)].endedAt) }
+        }
+        return last
+    }
+
+    // MARK: What a list told too much
+
+    /// A channel of which nothing was told but that a list had it.
+    struct Unconfirmed {
+        var stamp: UInt32
+        /// Until when nothing had been missed before the first of these lists.
+        var lastSeenAt: PBXTime
+    }
+
+    mutating func noteUnconfirmed(_ slot: Int) {
+        let pbx = Int(legs[slot].pbx)
+        if let known = unconfirmed[UInt32(slot)], known.stamp == legs[slot].stamp { return }
+        unconfirmed[UInt32(slot)] = Unconfirmed(
+            stamp: legs[slot].stamp, lastSeenAt: pbx < lastSeenTimes.count ? lastSeenTimes[pbx] : .none)
+    }
+
+    /// Whether channels are open of which nothing was heard but that the last list had them.
+    public func hasUnconfirmed(pbx: UInt16) -> Bool {
+        unconfirmed.contains { isUnconfirmed($0.key, $0.value) && legs[Int($0.key)].pbx == pbx }
+    }
+
+    private func isUnconfirmed(_ slot: UInt32, _ entry: Unconfirmed) -> Bool {
+        legs[Int(slot)].stamp == entry.stamp && legs[Int(slot)].isOpen
+    }
+
+    /// Which of them a later list lacks.
+    ///
+    /// A list may have a channel whose end was told just before we were subscribed: of it nothing will come any more. The end of
+    /// one that was there may be on its way, so the rest is ended only if nothing came for a while; see `endUnconfirmed`.
+    ///
+    /// - Parameter listed: The ids of the channels that are there, as the PBX writes them.
+    public func unconfirmed(pbx: UInt16, without listed: [[UInt8]]) -> [ChannelKey] {
+        let there = Set(listed.map { key(ofChannel: $0, pbx).hash })
+        return unconfirmed.compactMap { slot, entry in
+            guard isUnconfirmed(slot, entry), legs[Int(slot)].pbx == pbx,
+                !there.contains(legs[Int(slot)].key.hash)
+            else { return nil }
+            return legs[Int(slot)].key
+        }
+    }
+
+    /// Closes those of `channels` of which still nothing was heard; of the others it is known now that they are there.
+    ///
+    /// They ended before the list that had them, so their end is put where nothing had been missed before it.
+    ///
+    /// - Parameter time: The PBX's time, for those that the first list of all had.
+    public mutating func endUnconfirmed(
+        _ channels: [ChannelKey], pbx: UInt16, at time: Timestamp, updatedAt: Timestamp, now: UInt64,
+        callEnded: (CallKey) -> Void
+    ) {
+        let stale = channels.compactMap { key in
+            findLeg(key, pbx).flatMap { slot in
+                unconfirmed[UInt32(slot)].map { isUnconfirmed(UInt32(slot), $0) } ?? false ? slot : nil
+            }
+        }
+        let moment = Moment(time: PBXTime(time), receivedAt: updatedAt, now: now)
+        end(stale, moment, wereGone: true, callEnded)
+        unconfirmed = unconfirmed.filter { legs[Int($0.key)].pbx != pbx }
     }
 
     /// Ends a call of which no channel is known any more, such as one of an earlier run.

@@ -64,7 +64,7 @@ extension CallGraph {
     }
 
     /// The legs of a call and of those that became part of it.
-    private func gather(_ call: Int, _ slots: inout [UInt32]) {
+    func gather(_ call: Int, _ slots: inout [UInt32]) {
         var next = calls[call].firstLeg
         while next != Self.none {
             slots.append(next)

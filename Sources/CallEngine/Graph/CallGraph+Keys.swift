@@ -15,6 +15,12 @@ extension CallGraph {
         return withID(text, in: payload, pbx) { FoldedKey($0, hasher) }
     }
 
+    /// The key of a channel by its id, as the PBX writes it.
+    func key(ofChannel id: [UInt8], _ pbx: UInt16) -> ChannelKey {
+        let prefix = Int(pbx) < prefixes.count ? prefixes[Int(pbx)] : []
+        return (prefix + id).withUnsafeBytes { ChannelKey($0, hasher) }
+    }
+
     /// Calls `body` with the whole identifier, borrowed for that call.
     public func withID<Result>(
         _ text: ARIText, in payload: UnsafeRawBufferPointer, _ pbx: UInt16,

@@ -125,8 +125,10 @@ public struct CallGraph: ~Copyable {
     var adopted: [UInt32: CallFacts] = [:]
     /// Channels that the running comparison has elsewhere than events do, by place in `legs`.
     var listed: [UInt32: ListedPlace] = [:]
-    /// Until when nothing was missed before the running comparison.
-    var lastSeenAt = PBXTime.none
+    /// Channels that a list had and that no event told of since, by place in `legs`.
+    var unconfirmed: [UInt32: Unconfirmed] = [:]
+    /// Until when nothing was missed before each PBX's last comparison, by index.
+    var lastSeenTimes: [PBXTime] = []
     /// When each PBX's last list was made, by index.
     var listTimes: [PBXTime] = []
     /// PBXs that were not heard for a time and have not told since what runs, by index.
@@ -209,6 +211,11 @@ public struct CallGraph: ~Copyable {
             isNew = true
         }
         legs[slot].generation = generation(of: pbx)
+        if event.kind == .channelSnapshot {
+            noteUnconfirmed(slot)
+        } else if !unconfirmed.isEmpty {
+            unconfirmed[UInt32(slot)] = nil
+        }
         let formerHome = legs[slot].home
         if event.kind == .dial { noteDialing(slot, event, payload, pbx, moment) }
         // Dial may come before the dialled channel's own first event.

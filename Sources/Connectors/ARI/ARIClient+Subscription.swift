@@ -146,11 +146,40 @@ extension ARIClient {
                     "compared_channels": "\(channels)", "took_ms": "\(took)", "held_events": "\(held)",
                 ])
             subscription = .active
+            planConfirmation()
         case .failure(.letGo):
             // `failed` said why and planned the next attempt.
             break
         case .failure(.invalid(let error)):
             failed("a list of the PBX is no valid JSON: \(error)")
+        }
+    }
+
+    // MARK: Confirming
+
+    /// A list may have a channel whose end was told just before we were subscribed: the PBX takes it off the list a moment
+    /// after it tells of it.
+    private func planConfirmation() {
+        if let confirmTimer { loop.cancel(confirmTimer) }
+        confirmTimer = loop.schedule(after: configuration.confirmAfter) { [weak self] in
+            guard let self else { return }
+            confirmTimer = nil
+            if isFollowing, sink.needsConfirmation(self) { confirm() }
+        }
+    }
+
+    private func confirm() {
+        let attempt = attempt
+        request("GET", "/channels") { [weak self] result in
+            guard let self, attempt == self.attempt, isFollowing else { return }
+            if case .success(let response) = result, response.status == 200,
+                let channels = ARIListReader.channelIDs(response.body)
+            {
+                sink.confirmed(channels, from: self)
+            } else {
+                metrics.add(.ariRequestErrors)
+                planConfirmation()
+            }
         }
     }
 }

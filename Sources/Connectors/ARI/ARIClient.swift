@@ -62,6 +62,7 @@ package final class ARIClient {
     var comparison: ARIComparison?
     var facts = ARIComparisonFacts(isRestart: false, channels: [], bridges: [])
     var holdTimer: TimerID?
+    var confirmTimer: TimerID?
     /// When the running comparison began.
     var comparisonBegan = MonotonicInstant.now()
     /// Ticks that the last comparison took.
@@ -372,6 +373,7 @@ extension ARIClient: WebSocketDelegate {
         attempt += 1
         cancel(&pingTimer)
         cancel(&subscriptionTimer)
+        cancel(&confirmTimer)
         cancelHold()
         // They were sent to us; what the list would have added, the next connection finds.
         comparison?.endNow()

@@ -46,6 +46,9 @@ package struct ARIConfiguration: Sendable, CustomStringConvertible, CustomReflec
     package var connectTimeout: Duration = .seconds(10)
     /// Events wait at most so long for the PBX to tell what runs, after a connection.
     package var maximumHold: Duration = .seconds(2)
+    /// So long after a comparison the PBX is asked once more which of the channels that it listed are there; more than the
+    /// longest grace for ends that are on their way.
+    package var confirmAfter: Duration = .seconds(12)
     /// For each REST request.
     package var requestTimeout: Duration = .seconds(10)
     /// First pause before trying again; doubled with each failure.

@@ -52,4 +52,15 @@ package protocol ARIEventSink: AnyObject {
     func listed(_ payload: RawSpan, from client: ARIClient)
     /// What was there was told, and events go on as they come: what was not told of since `comparisonBegan` is gone.
     func comparisonEnded(_ facts: ARIComparisonFacts, from client: ARIClient)
+    /// Whether a channel is open of which nothing was told but that it was listed.
+    func needsConfirmation(_ client: ARIClient) -> Bool
+    /// The ids of all channels that are there some time after a comparison.
+    func confirmed(_ channels: [[UInt8]], from client: ARIClient)
+}
+
+extension ARIEventSink {
+    /// Nobody asks.
+    package func needsConfirmation(_ client: ARIClient) -> Bool { false }
+    /// Nobody asked.
+    package func confirmed(_ channels: [[UInt8]], from client: ARIClient) {}
 }

@@ -59,6 +59,13 @@ struct ARIListReader {
         return true
     }
 
+    /// The ids of all channels of an answer to `GET /channels`; `nil` when it is none.
+    static func channelIDs(_ answer: [UInt8]) -> [[UInt8]]? {
+        var reader = ARIListReader(channels: answer, bridges: [], app: "")
+        guard (try? reader.readChannels(.max)) != nil else { return nil }
+        return reader.channels.map(\.id)
+    }
+
     /// Reads up to `limit` bridges.
     ///
     /// - Returns: Whether there may be more.

@@ -70,6 +70,33 @@ extension CallPipeline {
         }
     }
 
+    /// Whether the PBX is to be asked once more which channels are there: of some only its list told.
+    package func needsConfirmation(pbx: UInt16) -> Bool { graph.hasUnconfirmed(pbx: pbx) }
+
+    /// Which channels are there, some time after a comparison; see ``CallGraph/unconfirmed(pbx:without:)``.
+    package func confirmed(channels: [[UInt8]], pbx: UInt16, name: String) {
+        let gone = graph.unconfirmed(pbx: pbx, without: channels)
+        let number = watches[Int(pbx)].number
+        loop.schedule(after: watches[Int(pbx)].grace(comparisonGrace)) { [weak self] in
+            guard let self, watches[Int(pbx)].number == number else { return }
+            endUnconfirmed(gone, pbx: pbx, name: name)
+        }
+    }
+
+    private func endUnconfirmed(_ gone: [ChannelKey], pbx: UInt16, name: String) {
+        let now = WallClock.now()
+        var ended = 0
+        graph.endUnconfirmed(
+            gone, pbx: pbx, at: watches[Int(pbx)].clock.pbxTime(of: now), updatedAt: now,
+            now: loop.now.nanoseconds
+        ) { _ in ended += 1 }
+        guard ended > 0 else { return }
+        shared.metrics.add(.gapCallsEnded, ended)
+        logger.warning(
+            "the PBX listed channels that were gone; their calls ended while it was not heard",
+            metadata: ["pbx": "\(name)", "ended": "\(ended)"])
+    }
+
     /// The connection to the PBX is gone; a comparison that has not come to its end proves nothing.
     package func connectionLost(pbx: UInt16) {
         watch(pbx) { $0.connectionLost() }
@@ -96,7 +123,10 @@ extension CallPipeline {
     ///
     /// - Parameter heardAt: Our clock at the last sign of life.
     package func noteSighting(pbx: UInt16, name: String, heardAt: Timestamp) {
-        guard let sighting = watches[Int(pbx)].sighting(of: name, heardAt: heardAt) else { return }
+        // While only a list told of a channel, it is not known whether its end was missed before.
+        guard let sighting = watches[Int(pbx)].sighting(of: name, heardAt: heardAt),
+            !graph.hasUnconfirmed(pbx: pbx)
+        else { return }
         commit.append(note: .sighting(sighting))
     }
 

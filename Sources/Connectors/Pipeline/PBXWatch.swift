@@ -144,8 +144,11 @@ struct PBXWatch {
         startedAt = facts.startedAt ?? startedAt
         owed = nil
         waiting = facts
-        return (facts, min(patience + clock.lag * 2, patience * 10))
+        return (facts, grace(patience))
     }
+
+    /// How long an event that is on its way is waited for, when the PBX keeps up for `patience`.
+    func grace(_ patience: Duration) -> Duration { min(patience + clock.lag * 2, patience * 10) }
 
     /// The connection is gone; a comparison that has not come to its end proves nothing.
     mutating func connectionLost() {

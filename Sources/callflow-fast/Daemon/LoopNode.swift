@@ -213,6 +213,14 @@ extension LoopNode: ARIEventSink {
         _ = plan.orders[plan.loops - 1].post(.endForgotten(pbx: client.index))
     }
 
+    func needsConfirmation(_ client: ARIClient) -> Bool {
+        pipeline.needsConfirmation(pbx: UInt16(client.index))
+    }
+
+    func confirmed(_ channels: [[UInt8]], from client: ARIClient) {
+        pipeline.confirmed(channels: channels, pbx: UInt16(client.index), name: client.name)
+    }
+
     private static func subscription(of client: ARIClient) -> CallGraph.Subscription {
         client.configuration.graphSubscription
     }

@@ -34,6 +34,8 @@ final class TruthDaemon: ARIComparisonHost {
     private var held: Set<Int> = []
     /// Comparisons that came to their end.
     private(set) var comparisons = 0
+    /// Calls that lived on in a late list only, and were ended by the next one.
+    private(set) var ghosts = 0
     private var registered: Set<String> = []
     private var finished: Set<String> = []
     private(set) var problems: [String] = []
@@ -140,6 +142,31 @@ final class TruthDaemon: ARIComparisonHost {
             [weak self] in
             guard let self, !isDead, watch.number == number else { return }
             finishComparison(told)
+        }
+        confirmLater(attempt)
+    }
+
+    private func confirmLater(_ attempt: Int) {
+        time.after(.milliseconds(12_000)) { [weak self] in
+            guard let self, !isDead, isFollowing, attempt == self.attempt else { return }
+            guard graph.hasUnconfirmed(pbx: 0) else { return }
+            stream.askChannels { [weak self] in
+                guard let self, !isDead, attempt == self.attempt else { return }
+                confirmed($0)
+            }
+        }
+    }
+
+    private func confirmed(_ channels: [[UInt8]]) {
+        let gone = graph.unconfirmed(pbx: 0, without: channels)
+        let number = watch.number
+        time.after(watch.grace(.seconds(1)).components.seconds * 1_000_000) { [weak self] in
+            guard let self, !isDead, watch.number == number else { return }
+            graph.endUnconfirmed(
+                gone, pbx: 0, at: watch.clock.pbxTime(of: wallNow), updatedAt: wallNow,
+                now: UInt64(time.now) * 1000
+            ) { _ in ghosts += 1 }
+            drain()
         }
     }
 
@@ -347,7 +374,8 @@ final class TruthDaemon: ARIComparisonHost {
     }
 
     private func noteSighting(_ heardAt: Timestamp) {
-        guard let sighting = watch.sighting(of: "pbx", heardAt: heardAt) else { return }
+        guard let sighting = watch.sighting(of: "pbx", heardAt: heardAt), !graph.hasUnconfirmed(pbx: 0)
+        else { return }
         commitSoon()
         store.note(sighting)
     }

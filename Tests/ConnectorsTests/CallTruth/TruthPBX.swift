@@ -91,11 +91,16 @@ final class TruthPBX {
     /// Told of each event: what it is, and its place in the stream.
     var onEvent: (PBXEvent, Int64) -> Void = { _, _ in }
     private(set) var channels: [TruthChannel] = []
+    /// How long a channel that has ended stays on the list, in microseconds.
+    let listLag: Int64
+    /// Channels that are on the list only, and until when.
+    private var gone: [(face: ChannelFace, until: Int64)] = []
     private var lastPlaces: [Int: Int64] = [:]
     private var made = 0
     private var madeBridges = 0
 
-    init(time: TruthTime, clockOffset: Int64, disorder: Int64, chance: Chance) {
+    init(time: TruthTime, clockOffset: Int64, disorder: Int64, listLag: Int64, chance: Chance) {
+        self.listLag = listLag
         self.time = time
         self.clockOffset = clockOffset
         self.disorder = disorder
@@ -177,6 +182,7 @@ final class TruthPBX {
         channel.isThere = false
         channel.endedAt = stamp
         channels.removeAll { $0 === channel }
+        if listLag > 0 { gone.append((channel.face, time.now + listLag)) }
         var event = PBXEvent(kind: .channelDestroyed, channel: channel.face, play: channel.play)
         (event.cause, event.sipCode) = (cause, sip)
         publish(event, keys: keys(channel))
@@ -250,7 +256,7 @@ final class TruthPBX {
             channel.isThere = false
             channel.endedAt = stamp
         }
-        channels = []
+        (channels, gone) = ([], [])
         run += 1
     }
 
@@ -259,7 +265,15 @@ final class TruthPBX {
 
     /// Channels as `GET /channels` tells them.
     var channelList: [UInt8] {
-        Array(("[" + channels.map { $0.face.json }.joined(separator: ",") + "]").utf8)
+        Array(("[" + listed.map(\.json).joined(separator: ",") + "]").utf8)
+    }
+
+    /// The ids of the same channels.
+    var channelIDs: [[UInt8]] { listed.map { Array($0.id.utf8) } }
+
+    private var listed: [ChannelFace] {
+        gone.removeAll { $0.until <= time.now }
+        return channels.map(\.face) + gone.map(\.face)
     }
 
     /// Bridges as `GET /bridges` tells them.

@@ -41,6 +41,8 @@ struct TruthPlan {
     var clockOffset = 0
     /// Milliseconds by which events of different legs may be out of order.
     var disorder = 0
+    /// Milliseconds for which a channel that has ended is still listed.
+    var listLag = 0
     /// Events come as Asterisk writes them, and are read.
     var asText = false
     /// A run of the daemon reads what the one before it stored of open calls; else the database does not give it.
@@ -69,6 +71,9 @@ struct TruthPlan {
         disorder = [0, 1, 4, 4, 4, 30].randomElement(using: &chance) ?? 4
         asText = chance.once(in: 12)
         readsEvents = !chance.once(in: 4)
+        // A run that follows another does not know what has ended; it is never there so soon behind an end.
+        let staysUp = !incidents.contains { [.kill, .stop, .crash].contains($0.fault) }
+        listLag = (staysUp ? [0, 30, 400] : [0, 0, 30]).randomElement(using: &chance) ?? 0
     }
 
     /// For a person who looks for what is wrong.
@@ -76,6 +81,7 @@ struct TruthPlan {
         let plays = plays.map { "\($0.kind)@\($0.start)" }.joined(separator: " ")
         let incidents = incidents.map { "\($0.fault)@\($0.start)+\($0.length)" }.joined(separator: " ")
         return "plays [\(plays)] incidents [\(incidents)] clock \(clockOffset) ms, disorder \(disorder) ms"
+            + (listLag > 0 ? ", lists \(listLag) ms late" : "")
             + (readsEvents ? "" : ", stored events unread")
     }
 
@@ -97,6 +103,7 @@ struct TruthPlan {
         if clockOffset != 0 { add { $0.clockOffset = 0 } }
         if disorder > 0 { add { $0.disorder = disorder > 1 ? 1 : 0 } }
         if asText { add { $0.asText = false } }
+        if listLag > 0 { add { $0.listLag = 0 } }
         let first = plays.map(\.start).min() ?? 0
         if first > 3000 {
             add { plan in

@@ -20,6 +20,8 @@ final class TruthSimulation {
     private var told: Set<Int> = []
     /// Calls that lived wholly where nobody looked.
     private(set) var hidden = 0
+    /// Calls that a list which was late brought back, or kept.
+    private(set) var ghosts = 0
     /// Calls with all their events, and calls without.
     private(set) var whole = 0
     private(set) var broken = 0
@@ -34,7 +36,8 @@ final class TruthSimulation {
         var chance = Chance(plan.seed &+ 77)
         pbx = TruthPBX(
             time: time, clockOffset: TruthStream.epoch + .milliseconds(plan.clockOffset),
-            disorder: .milliseconds(plan.disorder), chance: Chance(chance.next()))
+            disorder: .milliseconds(plan.disorder), listLag: .milliseconds(plan.listLag),
+            chance: Chance(chance.next()))
         let stalls = plan.incidents.filter { $0.fault == .stall }.map {
             Int64.milliseconds($0.start)..<Int64.milliseconds($0.start + $0.length)
         }
@@ -82,7 +85,7 @@ final class TruthSimulation {
             stream.cut()
             connect(after: 100)
         }
-        time.at(end + .milliseconds(14_000)) { [unowned self] in stream.isOver = true }
+        time.at(end + .milliseconds(30_000)) { [unowned self] in stream.isOver = true }
         while time.step() {}
         daemon?.stop()
         collect()
@@ -115,6 +118,7 @@ final class TruthSimulation {
     }
 
     private func collect() {
+        ghosts += daemon?.ghosts ?? 0
         problems += daemon?.problems ?? []
     }
 

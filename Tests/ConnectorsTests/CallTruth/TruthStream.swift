@@ -108,6 +108,17 @@ final class TruthStream {
         }
     }
 
+    /// The PBX is asked once more which channels are there.
+    func askChannels(_ body: @escaping ([[UInt8]]) -> Void) {
+        let connection = connection
+        time.after(8000) { [unowned self] in
+            let channels = pbx.channelIDs
+            time.after(4000) { [unowned self] in
+                if connection == self.connection, !isSilent { body(channels) }
+            }
+        }
+    }
+
     /// The PBX answers pings at once, however busy it is with events.
     private func pong(_ connection: Int) {
         time.after(.milliseconds(5000)) { [unowned self] in

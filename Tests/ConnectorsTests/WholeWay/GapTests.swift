@@ -19,8 +19,9 @@ private final class GapBench {
     }
 
     /// Connects, and waits until what runs was compared.
-    func connect() throws {
+    func connect(confirmAfter: Duration = .seconds(3600)) throws {
         let client = try way.read(pbx.address) {
+            $0.confirmAfter = confirmAfter
             $0.backoffBase = .milliseconds(10)
             $0.backoffCap = .milliseconds(20)
             $0.maximumHold = .seconds(20)
@@ -351,6 +352,36 @@ struct GapTests {
         #expect(!ended.endedEstimated)
         try second.close()
         try first.close()
+    }
+
+    @Test(
+        "A channel that was listed though it was gone is found out by asking once more; one that is there stays"
+    )
+    func ghost() throws {
+        let bench = try GapBench(.sqlite)
+        try bench.connect(confirmAfter: .milliseconds(200))
+        for id in ["7.1", "7.2", "7.3"] { try bench.begin(.init(id)) }
+        try bench.cut()
+        try bench.follow()
+        #expect(bench.way.metrics[.callsActive] == 3)
+        bench.pbx.channels.removeAll { $0.id != "7.2" }
+        bench.pbx.send(
+            ScriptedPBX.Channel("7.3").event(
+                "ChannelDestroyed", at: "2026-11-22T11:00:00.000+0000", #","cause":16"#))
+        try bench.way.wait(for: "the ends") { bench.way.metrics[.callsActive] == 1 }
+        try bench.settle(gaps: 1)
+        let gone = try bench.call("7.1")
+        #expect(gone.status == "finished" && gone.endedEstimated)
+        let gap = try #require(try bench.way.gaps().first)
+        #expect(try #require(gone.endedAt) <= gap.to)
+        #expect(try bench.way.gaps().count == 1)
+        #expect(try bench.call("7.2").status != "finished")
+        let told = try bench.call("7.3")
+        #expect(told.endedAt == moment("2026-11-22T11:00:00.000+0000") && !told.endedEstimated)
+        // What was confirmed is asked for no more, and it is written down that the PBX is heard.
+        bench.way.pipeline.noteSighting(pbx: 0, name: "pbx0", heardAt: WallClock.now())
+        #expect(try bench.sighting().pbx == "pbx0")
+        try bench.close()
     }
 
     @Test("5,000 open calls are compared in slices, and events wait for none of them longer than allowed")

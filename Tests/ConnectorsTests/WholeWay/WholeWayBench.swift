@@ -184,4 +184,12 @@ extension WholeWayBench: ARIEventSink {
     func comparisonEnded(_ facts: ARIComparisonFacts, from client: ARIClient) {
         pipeline.comparisonEnded(facts, pbx: UInt16(client.index), name: client.name)
     }
+
+    func needsConfirmation(_ client: ARIClient) -> Bool {
+        pipeline.needsConfirmation(pbx: UInt16(client.index))
+    }
+
+    func confirmed(_ channels: [[UInt8]], from client: ARIClient) {
+        pipeline.confirmed(channels: channels, pbx: UInt16(client.index), name: client.name)
+    }
 }
