@@ -103,11 +103,19 @@ package final class HTTPClient {
     private func open() {
         var options = ConnectOptions()
         options.timeout = configuration.connectTimeout
-        options.tls = origin.isSecure ? tls : nil
         options.lingerTimeout = .seconds(1)
+        options.sendQueueLimit = configuration.maximumSend
         let handler = HTTPClientConnection(client: self)
         connections.append(handler)
-        handler.start(loop.connect(host: origin.host, port: origin.port, options: options, handler: handler))
+        if origin.isSecure, let proxy = configuration.proxy, let tls {
+            handler.tunnel = (proxy, tls)
+            handler.start(
+                loop.connect(host: proxy.host, port: proxy.port, options: options, handler: handler))
+        } else {
+            options.tls = origin.isSecure ? tls : nil
+            handler.start(
+                loop.connect(host: origin.host, port: origin.port, options: options, handler: handler))
+        }
     }
 
     /// A connection has become free.

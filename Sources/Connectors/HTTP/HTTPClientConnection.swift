@@ -6,6 +6,8 @@ import Reactor
 ///     connecting ──▶ idle ◀──response, keep-alive── busy
 ///         │           │ └────────request────────────▲ │
 ///         └───────────┴────────────▶ ended ◀──────────┘
+///
+/// Through a proxy `connecting` has three parts: to the proxy, its answer to `CONNECT`, the handshake with the origin.
 final class HTTPClientConnection: ConnectionHandler {
     private enum Phase {
         case connecting, idle
@@ -21,9 +23,16 @@ final class HTTPClientConnection: ConnectionHandler {
     /// Whether a response was already received on it: only then can it be stale.
     private var isReused = false
     private var hasResponseBytes = false
+    /// Through which proxy, and what TLS with the origin needs; set before `start`.
+    var tunnel: (proxy: HTTPProxy, tls: TLSClientContext)?
+    private var proxyAnswer: HTTPProxyAnswer?
+    private var isTunnelOpen = false
+    private var refusal: String?
+    private let startedAt: MonotonicInstant
 
     init(client: HTTPClient) {
         self.client = client
+        startedAt = client.loop.now
         reader = HTTPResponseReader(configuration: client.configuration)
     }
 
@@ -78,10 +87,44 @@ final class HTTPClientConnection: ConnectionHandler {
 
     func opened(_ connection: Connection) {
         guard case .connecting = phase else { return connection.reset() }
-        becomeIdle()
+        guard let tunnel, !isTunnelOpen else { return becomeIdle() }
+        proxyAnswer = HTTPProxyAnswer()
+        _ = connection.send(tunnel.proxy.request(for: client.origin))
+        stopTimer()
+        timer = client.loop.schedule(after: client.configuration.connectTimeout) { [weak self] in
+            self?.timer = nil
+            self?.refuse("the proxy \(tunnel.proxy) does not answer")
+        }
+    }
+
+    private func answered(_ bytes: RawSpan, _ connection: Connection) {
+        guard let tunnel, let status = proxyAnswer?.take(bytes) else { return }
+        proxyAnswer = nil
+        stopTimer()
+        guard (200..<300).contains(status) else {
+            let reason = status == 407 ? "wants other credentials" : "answers \(status)"
+            return refuse("the proxy \(tunnel.proxy) \(reason)")
+        }
+        isTunnelOpen = true
+        // Not from inside this call.
+        client.loop.schedule(after: .zero) { [client] in
+            connection.startTLS(
+                tunnel.tls, serverName: client.origin.host, timeout: client.configuration.connectTimeout)
+        }
+    }
+
+    /// The proxy does not lead to the origin.
+    private func refuse(_ reason: String) {
+        guard case .connecting = phase else { return }
+        refusal = reason
+        connection?.reset()
     }
 
     func received(_ bytes: RawSpan, on connection: Connection) -> Consumed {
+        if case .connecting = phase, proxyAnswer != nil {
+            answered(bytes, connection)
+            return .all(bytes.byteCount)
+        }
         guard case .busy(let job) = phase else {
             // A response that nobody asked for: what follows could be taken for the next one's.
             if case .idle = phase { closeIdle() }
@@ -109,7 +152,9 @@ final class HTTPClientConnection: ConnectionHandler {
     func closed(_ connection: Connection, _ reason: CloseReason) {
         stopTimer()
         var connectError: String?
-        if case .connecting = phase { connectError = reason.description }
+        if case .connecting = phase {
+            connectError = refusal ?? tunnel.map { "through \($0.proxy): \(reason)" } ?? reason.description
+        }
         endOfInput(reason.description)
         phase = .ended
         self.connection = nil
@@ -132,7 +177,7 @@ final class HTTPClientConnection: ConnectionHandler {
 
     private func finish(_ job: HTTPClient.Job, _ response: HTTPClientResponse, keepsAlive: Bool) {
         isReused = true
-        if keepsAlive {
+        if keepsAlive, client.loop.now - startedAt < client.configuration.maximumAge {
             phase = .idle
             startIdleTimer()
         } else {

@@ -41,6 +41,12 @@ package struct HTTPClientConfiguration: Sendable {
     /// Shorter than servers usually do, so that a request seldom meets a connection that is just being
     /// closed.
     package var idleTimeout: Duration = .seconds(20)
+    /// How long a connection is used; then its successor asks for the name's addresses anew, as a portal that moves wants it.
+    package var maximumAge: Duration = .seconds(300)
+    /// Through which `https` origins are reached; `nil`: directly.
+    package var proxy: HTTPProxy?
+    /// Bytes of a request that may wait for the socket.
+    package var maximumSend = 8 * 1024 * 1024
     /// Bytes of a response body.
     package var maximumBody = 8 * 1024 * 1024
     /// Bytes of a response's status line and fields.

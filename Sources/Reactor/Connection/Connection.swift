@@ -56,6 +56,18 @@ public struct Connection: Hashable {
     /// pause, and find the next one when it resumes.
     public func resumeReading() { loop.resumeReading(self) }
 
+    /// Begins TLS on a connection that was opened without it, as after a proxy's answer to `CONNECT`; `opened` is called
+    /// again when the handshake is done, and what is sent meanwhile goes out then.
+    ///
+    /// Not from inside `received`, whose bytes would be taken for part of the handshake by nobody.
+    ///
+    /// - Parameters:
+    ///   - serverName: Asked for (SNI) and looked for in the certificate.
+    ///   - timeout: For the handshake.
+    public func startTLS(_ context: TLSClientContext, serverName: String, timeout: Duration) {
+        loop.startTLS(on: self, context, serverName: serverName, timeout: timeout)
+    }
+
     /// The other end's address; nil before connecting and after closing.
     ///
     /// Costs a system call.

@@ -14,6 +14,26 @@ extension Loop {
         advanceTLS(slot)
     }
 
+    /// Begins the handshake on an open connection without TLS.
+    func startTLS(
+        on connection: Connection, _ context: TLSClientContext, serverName: String, timeout: Duration
+    ) {
+        guard let state = live(connection), state.pointee.phase == .open, state.pointee.tls == nil else {
+            return
+        }
+        let slot = Int(connection.slot)
+        // Bytes from before the handshake are the peer's fault, and not to be mixed with it.
+        guard state.pointee.carry.isEmpty else {
+            return finish(slot, .tls("the peer sent bytes before the handshake"))
+        }
+        switch context.makeSession(serverName: serverName) {
+        case .success(let session):
+            state.pointee.phase = .handshaking
+            startTLS(slot, session, timeout: timeout)
+        case .failure(let error): finish(slot, .error(error))
+        }
+    }
+
     /// Goes on with the handshake and hands out what can be decrypted.
     func advanceTLS(_ slot: Int) {
         let state = slots.base + slot
