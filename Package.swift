@@ -3,9 +3,9 @@ import PackageDescription
 
 // Reads as the architecture drawing: arrows point one way only (docs/architecture.md).
 //
-//   CReactor, COpenSSL ◀── Reactor ◀─────┐
-//   CLibPQ, CSQLite    ◀─────────────────┼── Connectors ◀── Simulator ◀── callflow-fast
-//   CScan ◀── Protocols ◀── CallEngine ◀─┘
+//   CReactor, COpenSSL ◀── Reactor ◀────────┐
+//   CLibPQ, CSQLite, COpenSSL ◀─────────────┼── Connectors ◀── Simulator ◀── callflow-fast
+//   CScan ◀── Protocols ◀── CallEngine ◀────┘
 
 let settings: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny"),
@@ -48,7 +48,7 @@ let package = Package(
         .target(
             name: "Connectors",
             dependencies: [
-                "Reactor", "Protocols", "CallEngine", "CLibPQ", "CSQLite",
+                "Reactor", "Protocols", "CallEngine", "CLibPQ", "CSQLite", "COpenSSL",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),

@@ -48,7 +48,8 @@ struct HouseRulesTests {
         "Protocols": ["CScan", "Synchronization"],
         "CallEngine": ["Protocols", "Synchronization"],
         "Connectors": [
-            "Reactor", "Protocols", "CallEngine", "CLibPQ", "CSQLite", "Logging", "Glibc", "Synchronization",
+            "Reactor", "Protocols", "CallEngine", "CLibPQ", "CSQLite", "COpenSSL", "Logging", "Glibc",
+            "Synchronization",
         ],
         "Simulator": [
             "Reactor", "Protocols", "CallEngine", "Connectors", "Logging", "Glibc", "Synchronization",

@@ -8,6 +8,8 @@ public struct CRMCall: Sendable, Hashable {
     public var callID: String
     /// Of a conversation that is told as a call of its own: the key of the call it is part of.
     public var wholeID: String?
+    /// Whether the customer asked in a form of the CRM's to be called back.
+    public var isCallBack = false
     /// Which way the call goes.
     public var direction: CallDirection
     /// Who called; `nil` when hidden or unknown.
@@ -51,6 +53,13 @@ public struct CRMCall: Sendable, Hashable {
     public var talks: [CRMTalk] = []
     /// Telephones at which the call rings or is spoken now, by their numbers; only with ``CRMAction/telephones(_:)``.
     public var telephones: [String] = []
+
+    /// In the ids of channels that are made because the CRM asked for a call, so that such a call is known by its id alone, after
+    /// a restart too.
+    public static let askedForMark = "crmclick."
+
+    /// Whether there may be a recording of it.
+    public var mayHaveRecording: Bool { outcome == .answered && wholeID == nil }
 
     /// Talk time in whole seconds, never negative, 0 when never answered: with persons where one talked, else, for a
     /// machine's answer, from the answer to the end.

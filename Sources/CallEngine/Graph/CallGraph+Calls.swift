@@ -37,7 +37,7 @@ extension CallGraph {
     /// At the end at the latest, except a call that became part of another before it was registered, and a leg that an
     /// application originated and nobody joined.
     mutating func register(_ call: Int, isLast: Bool, _ actions: inout [CRMAction]) {
-        guard !calls[call].isRegistered, !isOnlyDialed(call) else { return }
+        guard !calls[call].isRegistered, !isOnlyDialed(call) || isAskedFor(call) else { return }
         if isLast {
             guard !calls[call].record.flags.contains(.merged) else { return }
         } else {
@@ -59,6 +59,11 @@ extension CallGraph {
             return false
         }
         return legs[partner].flags.contains(.originated)
+    }
+
+    /// Whether the CRM knows the call already, since it asked for it: it is told of its end whatever becomes of it.
+    private func isAskedFor(_ call: Int) -> Bool {
+        calls[call].record.callID.string.contains(CRMCall.askedForMark)
     }
 
     func crmCall(_ call: Int, _ facts: CallFacts?) -> CRMCall {

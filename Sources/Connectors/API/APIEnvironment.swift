@@ -154,8 +154,17 @@ package protocol APIEnvironment: AnyObject {
     /// Age in seconds of the oldest row received that the database does not have; `nil` when it has all but the
     /// newest.
     var secondsBehind: Int? { get }
+    /// Takes in the body of an event of the CRM's portal; what it asks for is done later.
+    ///
+    /// - Returns: The status of the answer; 404 when events are not taken.
+    func takePortalEvent(_ body: [UInt8]) -> Int
     /// Sets gauges that are computed when asked for, and appends further lines in the Prometheus text format.
     func appendMetrics(to output: inout [UInt8])
+}
+
+extension APIEnvironment {
+    /// No portal's.
+    package func takePortalEvent(_ body: [UInt8]) -> Int { 404 }
 }
 
 /// What deriving calls again needs to know of how the daemon reads them.

@@ -2,6 +2,17 @@ import CallEngine
 import Protocols
 
 extension APIService {
+    /// An event of the portal's; answered at once, since the portal waits and does not repeat.
+    func takePortalEvent(_ request: HTTPRequest, _ exchange: HTTPExchange) {
+        let status = environment.takePortalEvent(request.body)
+        switch status {
+        case 200: respond(exchange, json: JSONWriter.object { $0.member("status", "ok") })
+        case 403: refuse(exchange, status: 403, "the application token is missing or wrong")
+        case 404: exchange.respondError(404)
+        default: refuse(exchange, status: status, "no event of a portal")
+        }
+    }
+
     /// What the CRM is to be told yet, or what was given up: page by page.
     func listSteps(_ kind: CRMStepQuery.Kind, _ request: HTTPRequest, _ exchange: HTTPExchange) {
         guard let limit = limit(in: request, orElse: Self.defaultLimit, exchange) else { return }

@@ -11,6 +11,7 @@ package import Reactor
 ///     GET  /api/stream       Server-Sent Events       GET  /api/calls/:call_id/events
 ///                                                     GET  /api/calls/:call_id/explain
 ///     GET  /api/crm/outbox, /api/crm/failed           POST /api/test/events
+///                                                     POST /bitrix24/events
 ///
 /// Nothing here blocks: the database is read through `StoreReader`, and the engine through copies.
 package final class APIService: HTTPService {
@@ -46,6 +47,7 @@ package final class APIService: HTTPService {
     private enum Route {
         case page, health, metrics, stats, latency, calls, gaps, stream, testEvents
         case steps(CRMStepQuery.Kind)
+        case portalEvents
         case call(String)
         case events(of: String)
         case explanation(of: String)
@@ -57,6 +59,10 @@ package final class APIService: HTTPService {
         if case .testEvents = route {
             guard request.method == "POST" else { return refuseMethod(exchange, allowed: "POST") }
             return postTestEvent(request, exchange)
+        }
+        if case .portalEvents = route {
+            guard request.method == "POST" else { return refuseMethod(exchange, allowed: "POST") }
+            return takePortalEvent(request, exchange)
         }
         guard isRead else { return refuseMethod(exchange, allowed: "GET, HEAD") }
         switch route {
@@ -72,7 +78,7 @@ package final class APIService: HTTPService {
         case .events(let callID): listEvents(callID, request, exchange)
         case .explanation(let callID): explain(callID, exchange)
         case .stream: stream.join(exchange, isHead: request.method == "HEAD")
-        case .testEvents: break
+        case .testEvents, .portalEvents: break
         }
     }
 
@@ -101,6 +107,7 @@ package final class APIService: HTTPService {
         case "/api/latency": return .latency
         case "/api/calls": return .calls
         case "/api/gaps": return .gaps
+        case "/bitrix24/events": return .portalEvents
         case "/api/crm/outbox": return .steps(.open)
         case "/api/crm/failed": return .steps(.failed)
         case "/api/stream": return .stream

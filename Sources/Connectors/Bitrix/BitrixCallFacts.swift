@@ -53,6 +53,8 @@ package struct BitrixCallFacts: Sendable, Hashable {
     package enum CallType: Int, Sendable, Hashable {
         case outgoing = 1
         case incoming = 2
+        /// Asked for in a form of the portal's.
+        case callBack = 4
     }
 
     /// Which way.
@@ -121,13 +123,14 @@ extension BitrixCallFacts {
             return .skip(.internalCall)
         }
 
-        let type: CallType =
+        var type: CallType =
             switch call.direction {
             case .inbound: .incoming
             case .outbound: .outgoing
             case .unknown: isExtension(caller) ? .outgoing : .incoming
             }
         let (customer, called) = type == .incoming ? (caller, callee) : (callee, caller)
+        if call.isCallBack { type = .callBack }
         guard
             let phoneNumber = customer.map({ configuration.numberRules.rewritten($0) })
                 ?? configuration.hiddenNumber

@@ -8,7 +8,7 @@ package import Reactor
 ///
 /// Thread-confined to its loop. ``BitrixOutbox`` decides; this sends what it gives out, hands the replies back,
 /// and logs and counts what came of it. The webhook's secret is in the requests' targets and nowhere else.
-package final class BitrixClient {
+package final class BitrixClient: CRMTarget {
     /// The most lines logged in a second; more are counted and summed up in one.
     package static let maximumLogsPerSecond = 20
     /// The longest body of an answer that is read, in bytes.
@@ -28,6 +28,10 @@ package final class BitrixClient {
     private let metrics: Metrics
     private let decoder = BitrixReplyDecoder()
     private var outbox: BitrixOutbox
+    private let tls: TLSClientContext?
+    /// An application's tokens; `nil` with a webhook.
+    private let tokens: BitrixTokenKeeper?
+    private var recorder: BitrixRecorder?
     /// Who waits for the answer to a request that is no call's.
     private var errands: [Int: (Result<HTTPClientResponse, HTTPClientError>) -> Void] = [:]
     private var directoryTimer: TimerID?
@@ -64,14 +68,43 @@ package final class BitrixClient {
         limits.maximumConnections = configuration.maximumConnections
         limits.maximumQueued = configuration.maximumConnections
         limits.maximumBody = Self.maximumAnswerBytes
-        let webhook = configuration.webhook
-        http = HTTPClient(
-            loop: loop,
-            origin: HTTPOrigin(isSecure: webhook.scheme.isSecure, host: webhook.host, port: webhook.port),
-            tls: tls, configuration: limits)
+        limits.proxy = configuration.proxy
+        http = HTTPClient(loop: loop, origin: configuration.webhook.origin, tls: tls, configuration: limits)
+        self.tls = tls
+        tokens = configuration.application.map { application in
+            let server = HTTPOrigin(application.tokens.server)
+            var limits = HTTPClientConfiguration()
+            limits.maximumConnections = 1
+            limits.proxy = configuration.proxy.flatMap { server.isSecure ? $0 : nil }
+            return BitrixTokenKeeper(
+                loop: loop, tokens: application.tokens, path: application.path,
+                client: HTTPClient(loop: loop, origin: server, tls: tls, configuration: limits),
+                logger: logger)
+        }
         outbox = BitrixOutbox(
             configuration: configuration, seed: SystemRandom.uint64(), keepsSteps: steps != nil)
         link.state = outbox.state
+        recorder = configuration.recording.map { makeRecorder($0) }
+    }
+
+    private func makeRecorder(_ template: RecordingTemplate) -> BitrixRecorder {
+        BitrixRecorder(
+            loop: loop, configuration: configuration, template: template,
+            portal: configuration.webhook.origin,
+            makeClient: { [loop, tls, configuration] origin in
+                var limits = HTTPClientConfiguration()
+                limits.maximumConnections = 1
+                limits.maximumBody = Self.maximumAnswerBytes
+                // A file and its form.
+                limits.maximumSend = configuration.maximumRecordingBytes + 1 << 20
+                limits.proxy = configuration.proxy
+                return HTTPClient(loop: loop, origin: origin, tls: tls, configuration: limits)
+            }, steps: steps, metrics: metrics, logger: logger,
+            ask: { [weak self] command, completion in
+                guard let self else { return }
+                errands[outbox.submitErrand(command)] = completion
+                pump()
+            })
     }
 
     /// Begins: reads the portal's employees, and what the table has to be done.
@@ -95,6 +128,44 @@ package final class BitrixClient {
         outbox.submit(action, at: now, wallClock: Self.wallClock(), effects: &effects)
         run(effects)
         pump()
+    }
+
+    /// The extension of an employee, by the settings or as the portal told.
+    func `extension`(of userID: Int) -> String? {
+        configuration.extensionUsers.filter { $0.value == userID }.keys.min()
+            ?? outbox.directory?.extension(of: userID)
+    }
+
+    /// Takes a call over that the portal asked for.
+    ///
+    /// - Parameters:
+    ///   - bitrixCallID: The portal's id, when it has registered the call itself.
+    ///   - completion: Called once that is durable, so that the call's end finds it; at once without a table.
+    func adopt(
+        _ call: CRMCall, bitrixCallID: String?, user: BitrixUser?, completion: @escaping () -> Void
+    ) {
+        guard let steps, !isStopped else { return completion() }
+        let step = CRMStepAddition(
+            CRMStepKey(callID: call.callID, kind: .register), bitrixCallID == nil ? .waiting : .done,
+            call: call,
+            pbx: pbxName(of: call), crmCallID: bitrixCallID, user: user?.description)
+        steps.add([step]) { [weak self] in
+            self?.submit(.register(call))
+            completion()
+        }
+    }
+
+    /// Finishes a call that was taken over and never came about.
+    func finishAdopted(_ call: CRMCall) {
+        guard let steps, !isStopped else { return }
+        let step = CRMStepAddition(
+            CRMStepKey(callID: call.callID, kind: .finish), .waiting, call: call, pbx: pbxName(of: call))
+        steps.add([step]) { [weak self] in self?.submit(.finish(call)) }
+    }
+
+    private func pbxName(of call: CRMCall) -> String {
+        Int(call.pbx) < configuration.pbxNames.count
+            ? configuration.pbxNames[Int(call.pbx)] : configuration.pbxNames.first ?? configuration.pbxName
     }
 
     /// Stops when nothing waits or is under way any more, at the latest after `limit`.
@@ -147,6 +218,8 @@ package final class BitrixClient {
                     : "Bitrix24: stopped; steps wait in the database for the next start",
                 metadata: ["steps": "\(pendingSteps)"])
         }
+        recorder?.stop()
+        tokens?.stop()
         http.close()
         drained()
     }
@@ -248,18 +321,59 @@ package final class BitrixClient {
     }
 
     private func send(_ departure: BitrixOutbox.Departure) {
+        guard let tokens else {
+            return send(departure, token: nil) { [weak self] in self?.replied(to: departure, $0) }
+        }
+        tokens.token { [weak self] in self?.send(departure, $0) }
+    }
+
+    /// With an application's token: one that has expired is renewed, once, and the request sent again.
+    private func send(
+        _ departure: BitrixOutbox.Departure, _ result: Result<String, BitrixTokenKeeper.Failure>,
+        isRepeat: Bool = false
+    ) {
+        guard !isStopped else { return }
+        switch result {
+        case .failure(.unavailable(let reason)):
+            replied(
+                to: departure,
+                .failure(HTTPClientError(kind: .connectFailed, delivery: .notSent, description: reason)))
+        case .failure(.refused(let code)):
+            let body = JSONWriter.object { $0.member("error", code) }
+            replied(
+                to: departure, .success(HTTPClientResponse(status: 401, fields: HTTPFields(), body: body)))
+        case .success(let token):
+            send(departure, token: token) { [weak self] result in
+                guard let self, !isStopped else { return }
+                if case .success(let response) = result, response.status == 401, !isRepeat, let tokens,
+                    case .refusal(let refusal) = decoder.decode(status: 401, body: response.body),
+                    refusal.code.lowercased() == "expired_token"
+                {
+                    return tokens.token(insteadOf: token) { [weak self] in
+                        self?.send(departure, $0, isRepeat: true)
+                    }
+                }
+                replied(to: departure, result)
+            }
+        }
+    }
+
+    private func send(
+        _ departure: BitrixOutbox.Departure, token: String?,
+        _ completion: @escaping (Result<HTTPClientResponse, HTTPClientError>) -> Void
+    ) {
         metrics.add(.crmRequests)
+        var body = departure.formBody
+        if let token { body += Array("\(body.isEmpty ? "" : "&")auth=\(PercentCoding.encoded(token))".utf8) }
         let request = HTTPClientRequest(
             method: "POST", target: configuration.webhook.target(of: departure.method),
             fields: [
                 ("Content-Type", "application/x-www-form-urlencoded"), ("Accept", "application/json"),
                 ("User-Agent", "callflow-fast"),
             ],
-            body: departure.formBody,
+            body: body,
             timeout: departure.isBatch ? configuration.batchTimeout : configuration.requestTimeout)
-        http.send(request) { [weak self] result in
-            self?.replied(to: departure, result)
-        }
+        http.send(request, completion: completion)
     }
 
     private func replied(
@@ -320,6 +434,8 @@ package final class BitrixClient {
                 log(.debug, "Bitrix24: call registered", callID, details: ["bitrix_call": "\(bitrixCallID)"])
                 log(warnings, callID)
                 onRegistered(callID, bitrixCallID)
+            case .recordDue(let call, let bitrixCallID, let age):
+                recorder?.add(BitrixRecorder.Job(call: call, bitrixCallID: bitrixCallID, age: age))
             case .resumed(let callID, let bitrixCallID): onRegistered(callID, bitrixCallID)
             case .finished(let callID, let isConfirmed, let warnings):
                 metrics.add(.crmFinished)

@@ -16,6 +16,18 @@ package struct BitrixConfiguration: Sendable, Hashable, CustomStringConvertible 
     package var missedCalls = MissedCalls.rung
     /// What becomes of a call that was handed on.
     package var transfers = Transfers.last
+    /// Where recordings lie; `nil`: none are attached.
+    package var recording: RecordingTemplate?
+    /// Bytes of a recording that is attached; it is in memory meanwhile.
+    package var maximumRecordingBytes = 64 << 20
+    /// Names of the PBXs, in the order of ``CRMCall/pbx``.
+    package var pbxNames: [String] = []
+    /// What the portal proves its events with; `nil`: events are not taken.
+    package var clicks: BitrixClicks?
+    /// The tokens of an application and their file, instead of a webhook.
+    package var application: BitrixApplication?
+    /// Through which the portal is reached; `nil`: directly.
+    package var proxy: HTTPProxy?
     /// How often the employees are read anew.
     package var directoryInterval: Duration = .seconds(15 * 60)
     /// What becomes of the customers' numbers before the portal gets them.
@@ -119,6 +131,8 @@ extension BitrixConfiguration {
     package static let settings: KeyValuePairs<String, String> = [
         "BITRIX_WEBHOOK_URL":
             "https://DOMAIN/rest/USER/TOKEN/ of an incoming webhook with the scopes telephony and crm; absent: CRM off",
+        "HTTPS_PROXY": "http://[USER:PASSWORD@]HOST:PORT through which https portals are reached",
+        "NO_PROXY": "hosts and domains, by commas, that are reached without it",
         "BITRIX_ALLOW_HTTP": "1: accept http:// for hosts other than this machine (default 0)",
         "BITRIX_DEFAULT_USER_ID":
             "user that gets calls without an extension of ours (default: the webhook's user)",
@@ -128,6 +142,20 @@ extension BitrixConfiguration {
             "who gets a missed call: rung (whose telephone rang last, default), fixed (the default user), responsible (the client's)",
         "BITRIX_TRANSFERS":
             "a call that was handed on: last (one record, for the last who talked; default), each (a record for each)",
+        "BITRIX_RECORDING":
+            "where recordings lie, /PATH/{year}/*{uniqueid}.wav or https://HOST/{id}.mp3; absent: none are attached",
+        "BITRIX_RECORDING_MAX_BYTES": "largest recording that is attached, 1 MiB to 1 GiB (default 67108864)",
+        "BITRIX_APPLICATION_TOKEN":
+            "token of the portal's events (POST /bitrix24/events): calls begun by a click; absent: off",
+        "BITRIX_CLICK_ENDPOINT": "telephone that a click rings first (default PJSIP/{extension})",
+        "BITRIX_CLICK_CONTEXT":
+            "dialplan context in which the clicked number is called (default from-internal)",
+        "BITRIX_CLICK_PBX": "PBX that calls for clicks (default: the first)",
+        "BITRIX_CLICK_NUMBER_RULES": "PATTERN=REPLACEMENT;… for numbers that are called for clicks",
+        "BITRIX_CALLBACK_ENDPOINT":
+            "what answers a wish to be called back, such as Local/600@from-internal; absent: off",
+        "BITRIX_OAUTH_FILE":
+            "JSON file (mode 600) with domain, client_id, client_secret, refresh_token of an application, instead of a webhook",
         "BITRIX_USERS_MINUTES": "how often the employees are read anew, 1 to 1440 (default 15)",
         "BITRIX_NUMBER_RULES":
             "PATTERN=REPLACEMENT;… for customers' numbers, extended regular expressions, groups as \\1",
@@ -156,11 +184,37 @@ extension BitrixConfiguration {
         pbxName: String = "pbx1", reading value: @escaping (String) -> String?
     ) throws(BitrixConfigurationError) {
         let reader = SettingReader(value: value)
-        guard let webhookText = reader.text("BITRIX_WEBHOOK_URL") else { return nil }
         let allowsPlainHTTP = try reader.flag("BITRIX_ALLOW_HTTP") ?? false
-        self.init(
-            webhook: try BitrixWebhook(webhookText, allowsPlainHTTP: allowsPlainHTTP), pbxName: pbxName)
-        defaultUserID = try reader.integer("BITRIX_DEFAULT_USER_ID", in: 1...Int(Int32.max))
+        let user = try reader.integer("BITRIX_DEFAULT_USER_ID", in: 1...Int(Int32.max))
+        switch (reader.text("BITRIX_WEBHOOK_URL"), reader.text("BITRIX_OAUTH_FILE")) {
+        case (nil, nil): return nil
+        case (let text?, nil):
+            self.init(webhook: try BitrixWebhook(text, allowsPlainHTTP: allowsPlainHTTP), pbxName: pbxName)
+        case (nil, let path?):
+            let application = try BitrixApplication(path: path)
+            self.init(webhook: BitrixWebhook(portal: application.tokens.portal), pbxName: pbxName)
+            self.application = application
+            guard user != nil else {
+                throw BitrixConfigurationError(
+                    variable: "BITRIX_DEFAULT_USER_ID", problem: "is needed with BITRIX_OAUTH_FILE")
+            }
+        case (_?, _?):
+            throw BitrixConfigurationError(
+                variable: "BITRIX_OAUTH_FILE", problem: "and BITRIX_WEBHOOK_URL: only one of them")
+        }
+        proxy = HTTPProxy.forOrigin(webhook.origin, reading: value)
+        defaultUserID = user
+        clicks = try BitrixClicks(reader)
+        if let text = reader.text("BITRIX_RECORDING") {
+            do throws(RecordingTemplate.Problem) {
+                recording = try RecordingTemplate(text)
+            } catch {
+                throw BitrixConfigurationError(variable: "BITRIX_RECORDING", problem: error.description)
+            }
+        }
+        maximumRecordingBytes =
+            try reader.integer("BITRIX_RECORDING_MAX_BYTES", in: (1 << 20)...(1 << 30))
+            ?? maximumRecordingBytes
         extensionUsers = try reader.users("BITRIX_EXTENSION_USERS")
         if let text = reader.text("BITRIX_MISSED_CALLS") {
             guard let policy = MissedCalls(rawValue: text.lowercased()) else {
@@ -206,7 +260,7 @@ extension BitrixConfiguration {
 }
 
 /// Reads typed settings; the error names the variable.
-private struct SettingReader {
+struct SettingReader {
     let value: (String) -> String?
 
     func text(_ variable: String) -> String? {

@@ -64,6 +64,18 @@ package struct BitrixWebhook: Sendable, Hashable, CustomStringConvertible, Custo
         base = path + "/"
     }
 
+    /// A portal whose requests bear an application's token instead.
+    init(portal: URL) {
+        scheme = portal.scheme
+        host = portal.host
+        port = portal.port
+        userID = 0
+        base = "/rest/"
+    }
+
+    /// The portal.
+    package var origin: HTTPOrigin { HTTPOrigin(isSecure: scheme.isSecure, host: host, port: port) }
+
     /// The request target of a method: the webhook's path, one slash, the method's name.
     ///
     /// A secret.
@@ -75,7 +87,8 @@ package struct BitrixWebhook: Sendable, Hashable, CustomStringConvertible, Custo
     /// Portal and user, without the secret.
     package var description: String {
         let plainPort = port == scheme.defaultPort ? "" : ":\(port)"
-        return "\(scheme.rawValue)://\(host)\(plainPort)/rest/\(userID)/…/"
+        let user = userID == 0 ? "" : "\(userID)/…/"
+        return "\(scheme.rawValue)://\(host)\(plainPort)/rest/\(user)"
     }
 
     /// Same as ``description``: a debugger or a `\(reflecting:)` shows no secret either.

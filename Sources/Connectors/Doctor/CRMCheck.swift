@@ -5,13 +5,11 @@ package import Reactor
 package struct CRMCheck {
     private let configuration: BitrixConfiguration
     private let doctor: CRMDoctor
-    private let examiner: Examiner
 
     /// - Throws: When no loop can be made.
     package init(_ configuration: BitrixConfiguration, tls: TLSClientContext?) throws(ReactorError) {
         self.configuration = configuration
         doctor = try CRMDoctor(configuration, tls: tls)
-        examiner = try Examiner(tls: tls)
     }
 
     /// All findings; ends at the first that hides the rest.
@@ -24,15 +22,7 @@ package struct CRMCheck {
     private func ask(_ method: String, _ parameters: KeyValuePairs<String, String>) -> JSONValue? {
         var query = Query()
         for (name, value) in parameters { query.append(name, value) }
-        let answer = examiner.ask(
-            HTTPOrigin(
-                isSecure: configuration.webhook.scheme == .https, host: configuration.webhook.host,
-                port: configuration.webhook.port),
-            HTTPClientRequest(
-                method: "POST", target: configuration.webhook.target(named: method),
-                fields: [("Content-Type", "application/x-www-form-urlencoded")],
-                body: Array(query.encoded.utf8), timeout: Examiner.patience))
-        guard case .success(let response) = answer else { return nil }
+        guard case .success(let response) = doctor.ask(method, body: query.encoded) else { return nil }
         return try? JSONValue.parse(response.body.span.bytes)
     }
 
@@ -86,14 +76,8 @@ package struct CRMCheck {
         var reading = BitrixDirectoryReading()
         var command = reading.firstCommand
         for _ in 0..<BitrixDirectoryReading.maximumPages {
-            let answer = examiner.ask(
-                HTTPOrigin(
-                    isSecure: configuration.webhook.scheme == .https, host: configuration.webhook.host,
-                    port: configuration.webhook.port),
-                HTTPClientRequest(
-                    method: "POST", target: configuration.webhook.target(of: command.method),
-                    fields: [("Content-Type", "application/x-www-form-urlencoded")], body: command.formBody,
-                    timeout: Examiner.patience))
+            let text = String(decoding: command.formBody, as: UTF8.self)
+            let answer = doctor.ask(command.method.rawValue, body: text)
             guard case .success(let response) = answer else { break }
             switch reading.take(status: response.status, body: response.body) {
             case .next(let next): command = next

@@ -4,11 +4,15 @@ package import Reactor
 /// Looks at a Bitrix24 portal by two requests that change nothing.
 package struct CRMDoctor {
     private let webhook: BitrixWebhook
+    private let token: String?
+    private let proxy: HTTPProxy?
     private let examiner: Examiner
 
     /// - Throws: When no loop can be made.
     package init(_ configuration: BitrixConfiguration, tls: TLSClientContext?) throws(ReactorError) {
         webhook = configuration.webhook
+        token = configuration.application?.tokens.accessToken
+        proxy = configuration.proxy
         examiner = try Examiner(tls: tls)
     }
 
@@ -32,12 +36,19 @@ package struct CRMDoctor {
     }
 
     private func ask(_ method: String, _ body: String) -> Result<HTTPClientResponse, HTTPClientError> {
-        examiner.ask(
-            HTTPOrigin(isSecure: webhook.scheme == .https, host: webhook.host, port: webhook.port),
+        ask(method, body: body)
+    }
+
+    /// Asks the portal as the daemon would: by its webhook, or with the application's token.
+    func ask(_ method: String, body: String) -> Result<HTTPClientResponse, HTTPClientError> {
+        let auth = token.map { "\(body.isEmpty ? "" : "&")auth=\(PercentCoding.encoded($0))" } ?? ""
+        return examiner.ask(
+            webhook.origin,
             HTTPClientRequest(
                 method: "POST", target: webhook.target(named: method),
-                fields: [("Content-Type", "application/x-www-form-urlencoded")], body: Array(body.utf8),
-                timeout: Examiner.patience))
+                fields: [("Content-Type", "application/x-www-form-urlencoded")],
+                body: Array((body + auth).utf8),
+                timeout: Examiner.patience), proxy: proxy)
     }
 
     private func finding(
@@ -67,6 +78,10 @@ package struct CRMDoctor {
                 return finding(
                     .failure, "the portal knows no such webhook, or it was deleted",
                     "the portal: Developer resources → Other → Inbound webhook; then BITRIX_WEBHOOK_URL here")
+            case "expired_token":
+                return finding(
+                    .unknown, "the application's token in the file has expired; the daemon renews it",
+                    "run the daemon once, then ask again")
             case "authorization_error":
                 return finding(
                     .failure, "the webhook's owner is dismissed",

@@ -16,9 +16,11 @@ final class Examiner {
 
     /// Sends one request on a connection of its own.
     func ask(
-        _ origin: HTTPOrigin, _ request: HTTPClientRequest
+        _ origin: HTTPOrigin, _ request: HTTPClientRequest, proxy: HTTPProxy? = nil
     ) -> Result<HTTPClientResponse, HTTPClientError> {
-        let client = HTTPClient(loop: loop, origin: origin, tls: tls)
+        var configuration = HTTPClientConfiguration()
+        configuration.proxy = proxy
+        let client = HTTPClient(loop: loop, origin: origin, tls: tls, configuration: configuration)
         defer { client.close() }
         var answer: Result<HTTPClientResponse, HTTPClientError>?
         client.send(request) { answer = $0 }

@@ -69,6 +69,7 @@ package enum Metric: Int, CaseIterable, Sendable {
     case crmQueued
     case crmDropped
     case crmSkipped
+    case crmRecordings
     case crmCircuit
     case crmUsers
     // HTTP.
@@ -181,6 +182,7 @@ package enum Metric: Int, CaseIterable, Sendable {
         case .crmDropped: ("crm_dropped_total", "CRM steps given up.", false)
         case .crmSkipped:
             ("crm_skipped_total", "Calls not told to the CRM: hidden number or internal.", false)
+        case .crmRecordings: ("crm_recordings_total", "Recordings attached to calls in Bitrix24.", false)
         case .crmUsers: ("crm_users", "Active employees that Bitrix24 told.", true)
         case .crmCircuit:
             ("crm_circuit", "Whether Bitrix24 is asked: 0 yes, 1 one request tries, 2 no.", true)

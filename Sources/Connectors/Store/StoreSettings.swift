@@ -52,6 +52,8 @@ package struct StoreSettings: Sendable {
 
     /// Which CRMs are told of calls: each gets a row for each step (`CRMTargetName`); empty: none.
     package var crmTargets: [String] = []
+    /// Whether recordings are attached to calls.
+    package var crmRecordings = false
     /// Days for which steps that are settled are kept (`CRM_KEEP_DAYS`); `nil`: for ever.
     package var crmKeepDays: Int? = 30
 

@@ -31,6 +31,7 @@ extension Settings {
         return pbxLines + [
             ("database", "\(store)"),
             ("bitrix24", bitrix.map { "\($0)" } ?? "off: BITRIX_WEBHOOK_URL is not set"),
+            ("webhook", webhook.map { "\($0)" } ?? "off: WEBHOOK_URL is not set"),
             (
                 "retention",
                 storeSettings.eventRetentionDays.map { "events for \($0) days" } ?? "events for ever"

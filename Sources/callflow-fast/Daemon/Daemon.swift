@@ -33,7 +33,7 @@ struct DaemonPlan: Sendable {
 
     /// What does not fit is found in the table of steps.
     func tellCRM(_ actions: [CRMAction]) {
-        guard settings.bitrix != nil else { return }
+        guard settings.crmTargetCount > 0 else { return }
         _ = crmActions.post(actions)
     }
 
@@ -110,8 +110,8 @@ struct Daemon {
     /// - Throws: `ReactorError` when a loop or a thread could not be made.
     init(settings: Settings, logger: Logger) throws {
         // A writer for each loop, readers, the CRM's, and the upkeep's now and then; POOL_SIZE bounds them.
-        let hasCRM = settings.bitrix != nil
-        let others = hasCRM ? 2 : 1
+        let hasCRM = settings.crmTargetCount > 0
+        let others = 1 + settings.crmTargetCount
         let loops = Self.loops(settings, others: others)
         var settings = settings
         settings.storeSettings.readConnections = max(
@@ -132,7 +132,8 @@ struct Daemon {
             tls: try TLSClientContext(),
             links: LinkStates(pbxNames: settings.pbxs.configurations.map(\.name), writers: loops),
             storage: StorageStatus(lanes: loops),
-            crmLink: CRMLink(hasCRM ? .ok : .off), latch: StopLatch(), metrics: metrics, logger: logger)
+            crmLink: CRMLink(settings.bitrix == nil ? .off : .ok), latch: StopLatch(), metrics: metrics,
+            logger: logger)
         var threads: [LoopThread] = []
         for index in 0..<loops {
             var configuration = LoopConfiguration()

@@ -12,6 +12,9 @@ enum NodeOrder: Sendable {
     case read(PBXHistory)
     /// The PBX of that index has told its channels for the first time: end what is still open and was not found before.
     case endForgotten(pbx: Int)
+    /// Have a PBX begin a call; the number comes back with what became of it.
+    case originate(ARIOriginate, pbx: Int, number: Int)
+    case originated(number: Int, refusal: String?)
     /// Take nothing new, write out what waits, then report to the latch.
     case stop
 }
@@ -40,7 +43,10 @@ final class LoopNode {
     /// Readers of the PBXs of this loop.
     private var readers: [ARIClient] = []
     private var web: WebNode?
-    private var crm: BitrixClient?
+    private var crms: [any CRMTarget] = []
+    /// Who waits for what a PBX says to a call that it was asked to begin.
+    private var originating: [Int: (String?) -> Void] = [:]
+    private var nextOriginate = 0
     /// Indices of PBXs whose channels were compared.
     private var reconciled: Set<Int> = []
     /// When a batch last became durable, or when nothing was on its way.
@@ -126,23 +132,75 @@ final class LoopNode {
     }
 
     private func startCRM() {
-        guard let configuration = plan.settings.bitrix else { return }
-        let steps = plan.store.makeSteps(of: CRMTargetName.bitrix24.rawValue, on: loop)
-        let client = BitrixClient(
-            loop: loop, configuration: configuration, tls: plan.tls, link: plan.crmLink, steps: steps,
-            logger: plan.logger, metrics: plan.metrics)
-        client.onRegistered = { [plan] callID, bitrixCallID in plan.registered(callID, bitrixCallID) }
-        crm = client
-        loop.attach(plan.crmActions) { actions in
-            for action in actions { client.submit(action) }
+        if let configuration = plan.settings.bitrix {
+            let client = BitrixClient(
+                loop: loop, configuration: configuration, tls: plan.tls, link: plan.crmLink,
+                steps: plan.store.makeSteps(of: CRMTargetName.bitrix24.rawValue, on: loop),
+                logger: plan.logger,
+                metrics: plan.metrics)
+            client.onRegistered = { [plan] callID, bitrixCallID in plan.registered(callID, bitrixCallID) }
+            crms.append(client)
+            if let clicks = configuration.clicks { startDialer(clicks, configuration, client) }
         }
-        client.start()
+        if let configuration = plan.settings.webhook {
+            crms.append(
+                WebhookClient(
+                    loop: loop, configuration: configuration, tls: plan.tls,
+                    steps: plan.store.makeSteps(of: CRMTargetName.webhook.rawValue, on: loop),
+                    logger: plan.logger, metrics: plan.metrics))
+        }
+        guard !crms.isEmpty else { return }
+        loop.attach(plan.crmActions) { [crms] actions in
+            for action in actions { for crm in crms { crm.submit(action) } }
+        }
+        for crm in crms { crm.start() }
+    }
+
+    /// Calls that the portal asks for are begun by the loop that reads their PBX.
+    private func startDialer(
+        _ clicks: BitrixClicks, _ configuration: BitrixConfiguration, _ client: BitrixClient
+    ) {
+        web?.dialer = BitrixDialer(
+            loop: loop, clicks: clicks, configuration: configuration, prefixes: plan.settings.pbxs.prefixes,
+            client: client, logger: plan.logger
+        ) { [weak self] request, pbx, begun in
+            guard let self else { return }
+            guard pbx < plan.settings.pbxs.configurations.count else { return begun("no PBX is read") }
+            let number = nextOriginate
+            nextOriginate += 1
+            originating[number] = begun
+            let order = NodeOrder.originate(request, pbx: pbx, number: number)
+            if !plan.orders[pbx % plan.loops].post(order) {
+                originated(number, "the PBX's loop does not take its mail")
+            }
+        }
+    }
+
+    private func originated(_ number: Int, _ refusal: String?) {
+        originating.removeValue(forKey: number)?(refusal)
+    }
+
+    /// On the loop that reads the PBX.
+    private func originate(_ request: ARIOriginate, pbx: Int, number: Int) {
+        let answer = { [plan] (refusal: String?) in
+            _ = plan.orders[plan.loops - 1].post(.originated(number: number, refusal: refusal))
+        }
+        guard let client = readers.first(where: { $0.index == pbx }) else {
+            return answer("the PBX is not read yet")
+        }
+        client.originate(request, completion: answer)
     }
 
     /// The last flush may just have released steps; they get a moment, since a call left open in the portal stays so.
     private func stopCRM(_ done: @escaping () -> Void) {
-        guard let crm else { return done() }
-        crm.stop(within: Daemon.crmTime) { _ in done() }
+        guard !crms.isEmpty else { return done() }
+        var left = crms.count
+        for crm in crms {
+            crm.stop(within: Daemon.crmTime) { _ in
+                left -= 1
+                if left == 0 { done() }
+            }
+        }
     }
 
     private func take(_ order: NodeOrder) {
@@ -160,6 +218,8 @@ final class LoopNode {
                 subscription: plan.settings.pbxs.configurations[history.pbx].graphSubscription)
             startReading(pbx: history.pbx)
         case .endForgotten(let pbx): web?.endForgottenCalls(pbx: pbx)
+        case .originate(let request, let pbx, let number): originate(request, pbx: pbx, number: number)
+        case .originated(let number, let refusal): originated(number, refusal)
         case .stop:
             // The next run need not doubt what this one saw to the end.
             noteSightingsNow()

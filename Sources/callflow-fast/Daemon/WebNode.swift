@@ -6,6 +6,8 @@ import Reactor
 
 /// The HTTP side of one loop: server, API, live stream, and the reads behind them.
 final class WebNode {
+    /// Begins calls that the portal asks for; `nil`: it may not.
+    var dialer: BitrixDialer?
     private let plan: DaemonPlan
     private let loop: Loop
     private let reader: any StoreReader
@@ -310,6 +312,8 @@ extension WebNode: APIEnvironment {
 
     var totalEvents: Int { plan.shared.statistics.total }
     var eventsPerType: [(name: String, count: Int)] { plan.shared.statistics.perType }
+    func takePortalEvent(_ body: [UInt8]) -> Int { dialer?.take(body) ?? 404 }
+
     var pbxNames: [String] { plan.settings.pbxs.names }
     var store: any StoreReader { reader }
 

@@ -25,6 +25,11 @@ struct Settings {
     var poolSize: Int
     /// `nil`: CRM off.
     var bitrix: BitrixConfiguration?
+    /// `nil`: no other address is told.
+    var webhook: WebhookConfiguration?
+
+    /// CRMs that are told of calls.
+    var crmTargetCount: Int { storeSettings.crmTargets.count }
 
     /// Reads and checks everything.
     ///
@@ -65,7 +70,18 @@ struct Settings {
         } catch {
             throw SettingError(variable: error.variable, problem: error.problem)
         }
+        bitrix?.pbxNames = pbxs.names
+        if let pbx = bitrix?.clicks?.pbx, !pbxs.names.contains(pbx) {
+            throw SettingError(variable: "BITRIX_CLICK_PBX", problem: "no PBX has the name \"\(pbx)\"")
+        }
+        do throws(BitrixConfigurationError) {
+            webhook = try WebhookConfiguration(reading: { source.text($0) })
+        } catch {
+            throw SettingError(variable: error.variable, problem: error.problem)
+        }
         if bitrix != nil { storeSettings.crmTargets.append(CRMTargetName.bitrix24.rawValue) }
+        if webhook != nil { storeSettings.crmTargets.append(CRMTargetName.webhook.rawValue) }
+        storeSettings.crmRecordings = bitrix?.recording != nil
         let keepDays = try source.number("CRM_KEEP_DAYS", in: 0...36_500, default: 30)
         storeSettings.crmKeepDays = keepDays == 0 ? nil : keepDays
     }

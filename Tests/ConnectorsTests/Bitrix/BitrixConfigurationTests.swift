@@ -125,7 +125,12 @@ struct BitrixConfigurationTests {
         let asked = Asked()
         _ = try BitrixConfiguration { name in
             asked.names.insert(name)
-            return name == "BITRIX_WEBHOOK_URL" ? "https://portal.example/rest/3/abc" : nil
+            return switch name {
+            case "BITRIX_WEBHOOK_URL": "https://portal.example/rest/3/abc"
+            case "HTTPS_PROXY": "http://proxy.example:3128"
+            case "BITRIX_APPLICATION_TOKEN": "t0ken"
+            default: nil
+            }
         }
         #expect(asked.names == Set(BitrixConfiguration.settings.map(\.key)))
     }

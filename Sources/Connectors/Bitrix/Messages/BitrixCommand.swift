@@ -7,6 +7,7 @@ package enum BitrixMethod: String, Sendable, Hashable, CaseIterable {
     case finish = "telephony.externalcall.finish"
     case show = "telephony.externalcall.show"
     case hide = "telephony.externalcall.hide"
+    case attachRecord = "telephony.externalcall.attachrecord"
     case statistics = "voximplant.statistic.get"
     case users = "user.get"
     case search = "telephony.externalcall.searchcrmentities"
@@ -100,6 +101,22 @@ extension BitrixCommand {
     /// `telephony.externalCall.hide`; without users for whoever the call was registered for.
     package static func hide(_ bitrixCallID: String, from users: [Int]) -> BitrixCommand {
         card(.hide, bitrixCallID, users)
+    }
+
+    /// `telephony.externalCall.attachRecord`, the first of two steps: the portal answers where the file is to be sent.
+    package static func attachRecord(_ bitrixCallID: String, name: String) -> BitrixCommand {
+        var command = BitrixCommand(method: .attachRecord, parameters: [])
+        command.add("CALL_ID", bitrixCallID)
+        command.add("FILENAME", name)
+        return command
+    }
+
+    /// The same with an address from which the portal fetches the file itself.
+    package static func attachRecord(_ bitrixCallID: String, address: String) -> BitrixCommand {
+        var command = BitrixCommand(method: .attachRecord, parameters: [])
+        command.add("CALL_ID", bitrixCallID)
+        command.add("RECORD_URL", address)
+        return command
     }
 
     private static func card(_ method: BitrixMethod, _ bitrixCallID: String, _ users: [Int]) -> BitrixCommand

@@ -103,7 +103,11 @@ package struct BitrixRefusal: Sendable, Hashable {
         case "AUTHORIZATION_ERROR", "USER_ACCESS_ERROR":
             return .configuration(
                 "the employee that made the webhook has no access any more (\(code.lowercased()))")
-        case "NO_AUTH_FOUND", "EXPIRED_TOKEN", "INVALID_TOKEN", "INVALID_GRANT":
+        case "INVALID_GRANT", "INVALID_CLIENT":
+            return .configuration(
+                "the application's tokens are void (\(code.lowercased())): a person must authorise it again, see BITRIX_OAUTH_FILE"
+            )
+        case "NO_AUTH_FOUND", "EXPIRED_TOKEN", "INVALID_TOKEN":
             return .configuration("the portal refuses the credentials (\(code)): check BITRIX_WEBHOOK_URL")
         case "ACCESS_DENIED":
             return .configuration("the portal denies access (ACCESS_DENIED): the plan or the user's rights")

@@ -6,6 +6,7 @@ package struct BitrixDirectory: Sendable, Hashable {
     package static let maximumUsers = 50_000
 
     private var byExtension: [String: Int] = [:]
+    private var byUser: [Int: String] = [:]
     private var active: Set<Int> = []
 
     /// Nobody.
@@ -19,6 +20,9 @@ package struct BitrixDirectory: Sendable, Hashable {
     /// Who has an extension.
     package func userID(extension number: String) -> Int? { byExtension[number] }
 
+    /// The extension that somebody has.
+    package func `extension`(of userID: Int) -> String? { byUser[userID] }
+
     /// Whether somebody of this id works there.
     package func isActive(_ userID: Int) -> Bool { active.contains(userID) }
 
@@ -28,6 +32,7 @@ package struct BitrixDirectory: Sendable, Hashable {
         active.insert(userID)
         guard let number, !number.isEmpty, byExtension[number] == nil else { return }
         byExtension[number] = userID
+        if byUser[userID] == nil { byUser[userID] = number }
     }
 }
 

@@ -414,6 +414,11 @@ extension BitrixOutbox {
         _ entry: inout Entry, confirmed: Bool, _ warnings: [String], effects: inout [Effect]
     ) {
         noteRows(&entry)
+        if let bitrixCallID = entry.bitrixCallID, let ended = entry.ended, configuration.recording != nil,
+            ended.mayHaveRecording
+        {
+            effects.append(.recordDue(ended, bitrixCallID: bitrixCallID, age: .zero))
+        }
         entry.stage = .closed
         entry.ending = .done
         effects.append(.finished(callID: entry.call.callID, confirmed: confirmed, warnings: warnings))

@@ -51,6 +51,7 @@ extension BitrixOutbox {
                 case .register: entries[callID]?.rows.register = .sending
                 case .cards: entries[callID]?.rows.cards = .sending
                 case .finish: entries[callID]?.rows.finish = .sending
+                case .record: break
                 }
             }
         }
@@ -96,6 +97,7 @@ extension BitrixOutbox {
         guard
             register?.state.isOpen == true || finish?.state.isOpen == true || (isRegistered && finish == nil)
         else {
+            if let record = steps[.record], record.state.isOpen { take(record, of: steps, effects: &effects) }
             // Cards of a call that is over.
             if let cards = steps[.cards], cards.state.isOpen {
                 changes.append(CRMStepChange(cards.key, .skipped, attempts: cards.attempts))
@@ -126,7 +128,7 @@ extension BitrixOutbox {
     ) {
         let (register, finish) = (steps[.register], steps[.finish])
         var entry = fresh
-        entry.rows = .init(register: register?.state, finish: finish?.state)
+        entry.rows = .init(register: register?.state, finish: finish?.state, record: steps[.record]?.state)
         entry.ended = finish?.call
         entry.submittedAt = now - (register?.age ?? .zero)
         var due = now + max(register?.dueIn ?? .zero, finish?.dueIn ?? .zero)
@@ -171,11 +173,25 @@ extension BitrixOutbox {
         return max(.zero, configuration.outcomeSettles - ago)
     }
 
+    /// A recording whose call is finished, or will not be.
+    private mutating func take(_ record: CRMStep, of steps: CRMCallSteps, effects: inout [Effect]) {
+        guard configuration.recording != nil, steps[.finish]?.state == .done, let call = record.call,
+            let bitrixCallID = steps[.register]?.crmCallID
+        else {
+            changes.append(
+                CRMStepChange(
+                    record.key, .skipped, attempts: record.attempts,
+                    error: "the call is not finished in the portal"))
+            return
+        }
+        effects.append(.recordDue(call, bitrixCallID: bitrixCallID, age: record.age))
+    }
+
     private mutating func give(
         up steps: CRMCallSteps, _ state: CRMStepState, _ reason: String, effects: inout [Effect]
     ) {
         for (kind, step) in steps.steps where step.state.isOpen {
-            let state = kind == .cards ? .skipped : state
+            let state = kind == .cards || kind == .record ? .skipped : state
             changes.append(CRMStepChange(step.key, state, attempts: step.attempts, error: reason))
             guard state == .failed else { continue }
             effects.append(
@@ -216,10 +232,12 @@ extension BitrixOutbox {
                 note(&entry, .finish, .done)
             case .failed(.finish, let reason):
                 note(&entry, .cards, .skipped, error: reason)
+                note(&entry, .record, .skipped, error: reason)
                 note(&entry, .finish, .failed, error: reason)
             case .failed(_, let reason):
                 note(&entry, .register, .failed, error: reason)
                 note(&entry, .cards, .skipped, error: Self.noRegister)
+                note(&entry, .record, .skipped, error: Self.noRegister)
                 note(&entry, .finish, .failed, error: Self.noRegister)
             }
         }
@@ -234,12 +252,14 @@ extension BitrixOutbox {
             case .register: entry.rows.register
             case .cards: entry.rows.cards
             case .finish: entry.rows.finish
+            case .record: entry.rows.record
             }
         guard let known, known != state else { return }
         switch kind {
         case .register: entry.rows.register = state
         case .cards: entry.rows.cards = state
         case .finish: entry.rows.finish = state
+        case .record: entry.rows.record = state
         }
         changes.append(
             CRMStepChange(

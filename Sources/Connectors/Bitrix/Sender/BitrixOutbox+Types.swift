@@ -1,4 +1,4 @@
-import CallEngine
+package import CallEngine
 
 extension BitrixOutbox {
     /// A step of a call.
@@ -91,6 +91,8 @@ extension BitrixOutbox {
         /// The call is finished. Not `confirmed`: the portal no longer knew the call after an attempt whose
         /// answer was lost, so that attempt is taken to have worked.
         case finished(callID: String, confirmed: Bool, warnings: [String])
+        /// The call is finished, and its recording is to be attached.
+        case recordDue(CRMCall, bitrixCallID: String, age: Duration)
         /// The call is not told to the portal, on purpose.
         case skipped(callID: String, reason: BitrixSkipReason)
         /// The action was given before, or belongs to a call that was skipped.
@@ -134,6 +136,7 @@ extension BitrixOutbox {
             var register: CRMStepState?
             var cards: CRMStepState?
             var finish: CRMStepState?
+            var record: CRMStepState?
         }
 
         /// How a call was closed.
@@ -141,6 +144,14 @@ extension BitrixOutbox {
             case done
             /// The step was given up.
             case failed(Step, reason: String)
+        }
+
+        /// The portal's id of the call, while it is known.
+        var bitrixCallID: String? {
+            switch stage {
+            case .registered(let bitrixCallID), .finishing(let bitrixCallID): bitrixCallID
+            case .register, .closed: nil
+            }
         }
 
         var call: CRMCall

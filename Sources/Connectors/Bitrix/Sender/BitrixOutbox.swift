@@ -169,7 +169,10 @@ package struct BitrixOutbox {
             return
         }
         entry.ended = call
-        if keepsSteps { entry.rows.finish = .waiting }
+        if keepsSteps {
+            entry.rows.finish = .waiting
+            if configuration.recording != nil, call.mayHaveRecording { entry.rows.record = .waiting }
+        }
         chooseFinishUser(&entry)
         switch entry.stage {
         case .register:

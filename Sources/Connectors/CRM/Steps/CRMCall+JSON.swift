@@ -11,6 +11,7 @@ extension CRMCall {
         writer.beginObject()
         writer.member("id", callID)
         writer.known("part_of", wholeID)
+        if isCallBack { writer.member("callback", true) }
         writer.member("direction", "\(direction.name)")
         writer.known("caller", callerNumber)
         writer.known("callee", calleeNumber)
@@ -85,6 +86,7 @@ extension CRMCall {
         transferredBy = value["transferred_by"]?.string
         transferredTo = value["transferred_to"]?.string
         queue = value["queue"]?.string
+        isCallBack = value["callback"]?.bool ?? false
         wholeID = value["part_of"]?.string
         lastRung = value["last_rung"]?.string
         telephones = value["telephones"]?.array?.compactMap(\.string) ?? []

@@ -9,6 +9,8 @@ package enum CRMStepKind: String, Sendable, Hashable, CaseIterable {
     case cards
     /// The call ended.
     case finish
+    /// Its recording is to be attached.
+    case record
 }
 
 /// Where a step stands.
@@ -170,5 +172,30 @@ package struct CRMStepRows: Sendable, Hashable {
     package init(steps: [CRMStep], next: Int64? = nil) {
         self.steps = steps
         self.next = next
+    }
+}
+
+/// A step that no batch brought: of a call that the CRM asked for.
+package struct CRMStepAddition: Sendable, Hashable {
+    package var key: CRMStepKey
+    package var state: CRMStepState
+    package var call: CRMCall
+    /// Name of the PBX.
+    package var pbx: String
+    /// The CRM's id of the call, when it has one already.
+    package var crmCallID: String?
+    /// Whom the call is given to, in the CRM's terms.
+    package var user: String?
+
+    package init(
+        _ key: CRMStepKey, _ state: CRMStepState, call: CRMCall, pbx: String, crmCallID: String? = nil,
+        user: String? = nil
+    ) {
+        self.key = key
+        self.state = state
+        self.call = call
+        self.pbx = pbx
+        self.crmCallID = crmCallID
+        self.user = user
     }
 }

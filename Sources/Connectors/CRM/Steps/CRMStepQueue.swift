@@ -6,6 +6,7 @@ enum CRMStepOrder: Sendable {
     case write([CRMStepChange])
     case claim([CRMStepClaim], by: String)
     case load(CRMStepLoad)
+    case add([CRMStepAddition])
     /// Settled rows older than so many days are removed, of the next rows behind the id.
     case prune(days: Int, after: Int64)
 }
@@ -40,6 +41,7 @@ final class CRMStepQueue: CRMStepStore {
         case write([CRMStepChange])
         case claim([CRMStepClaim], (Set<CRMStepKey>) -> Void)
         case load(CRMStepLoad, (CRMStepRows) -> Void)
+        case add([CRMStepAddition], () -> Void)
         case prune(after: Int64)
     }
 
@@ -98,6 +100,12 @@ final class CRMStepQueue: CRMStepStore {
         pump()
     }
 
+    func add(_ steps: [CRMStepAddition], completion: @escaping () -> Void) {
+        guard !isStopped else { return }
+        items.append(.add(steps, completion))
+        pump()
+    }
+
     func load(_ load: CRMStepLoad, completion: @escaping (CRMStepRows) -> Void) {
         guard !isStopped else { return }
         items.append(.load(load, completion))
@@ -107,7 +115,12 @@ final class CRMStepQueue: CRMStepStore {
     func stop(within limit: Duration, completion: @escaping () -> Void) {
         guard !isStopped else { return completion() }
         isStopped = true
-        items.removeAll { if case .write = $0 { false } else { true } }
+        items.removeAll { item in
+            switch item {
+            case .write, .add: false
+            case .claim, .load, .prune: true
+            }
+        }
         whenWritten = completion
         stopTimer = loop.schedule(after: limit) { [weak self] in self?.finishStopping() }
         finishIfWritten()
@@ -145,6 +158,7 @@ final class CRMStepQueue: CRMStepStore {
         case .write(let changes): .write(Self.newest(of: changes))
         case .claim(let claims, _): .claim(claims, by: name)
         case .load(let load, _): .load(load)
+        case .add(let steps, _): .add(steps)
         case .prune(let id): .prune(days: keepDays ?? .max, after: id)
         }
     }
@@ -160,6 +174,7 @@ final class CRMStepQueue: CRMStepStore {
         switch (item, result) {
         case (.claim(_, let completion), .success(.claimed(let granted))): completion(granted)
         case (.load(_, let completion), .success(.rows(let rows))): completion(rows)
+        case (.add(_, let completion), .success): completion()
         case (.prune, .success(.pruned(let count, let next))): pruned(count, next)
         case (_, .success): break
         case (.prune, .failure(let error)):

@@ -10,6 +10,8 @@ package protocol CRMStepStore: AnyObject {
     func write(_ changes: [CRMStepChange])
     /// Takes steps for sending; answered once that is durable, with those that were granted.
     func claim(_ claims: [CRMStepClaim], completion: @escaping (Set<CRMStepKey>) -> Void)
+    /// Writes steps that no batch brought, where there are none yet; answered once they are durable.
+    func add(_ steps: [CRMStepAddition], completion: @escaping () -> Void)
     /// Reads steps.
     func load(_ load: CRMStepLoad, completion: @escaping (CRMStepRows) -> Void)
     /// Writes what waits, at most for `limit`, then closes; reads and claims that wait are not answered any more.

@@ -20,6 +20,17 @@ enum CRMStepText {
         }
     }
 
+    static func of(_ steps: [CRMStepAddition]) -> String {
+        text(steps) { step, writer in
+            key(step.key, &writer)
+            writer.member("t", step.state.rawValue)
+            writer.member("p", step.pbx)
+            writer.member("j", String(decoding: step.call.json, as: UTF8.self))
+            writer.member("i", step.crmCallID.map { clean($0) })
+            writer.member("u", step.user.map { clean($0) })
+        }
+    }
+
     static func of(_ callIDs: [String]) -> String {
         var writer = JSONWriter()
         writer.array { writer in for callID in callIDs { writer.string(clean(callID)) } }

@@ -4,7 +4,7 @@ extension WriteBatch {
     /// Columns of the insert of steps for CRMs, or `nil` without any: call ids, PBXs, steps, calls, and the targets, of
     /// which each gets every step.
     func stepParameters(_ settings: StoreSettings) -> [PostgresArray]? {
-        let rows = stepRows
+        let rows = stepRows(settings)
         guard !rows.isEmpty, !settings.crmTargets.isEmpty else { return nil }
         var columns = (0..<5).map { _ in PostgresArray(of: .text) }
         for row in rows {
@@ -22,18 +22,19 @@ extension WriteBatch {
     var refusedCalls: Set<String> { Set(refused.lazy.filter { $0.kind == .call }.map(\.callID)) }
 
     /// What the CRM shall be told, as rows; without that of calls whose own row the database refused.
-    var stepRows: [CRMStepRow] {
+    func stepRows(_ settings: StoreSettings) -> [CRMStepRow] {
         let without = refusedCalls
         // Of several states of a call's telephones only the last is worth a row.
         var newest: [String: Int] = [:]
         for (index, action) in crmActions.enumerated() {
             if case .telephones(let call) = action { newest[call.callID] = index }
         }
-        return crmActions.enumerated().compactMap { index, action in
-            if case .telephones(let call) = action, newest[call.callID] != index { return nil }
-            let row = CRMStepRow(action)
-            return without.contains(row.call.callID) ? nil : row
+        var rows: [CRMStepRow] = []
+        for (index, action) in crmActions.enumerated() where !without.contains(action.call.callID) {
+            if case .telephones(let call) = action, newest[call.callID] != index { continue }
+            rows += CRMStepRow.rows(of: action, hasRecordings: settings.crmRecordings)
         }
+        return rows
     }
 }
 
@@ -47,6 +48,23 @@ struct CRMStepRow {
         case .register(let call): (kind, self.call) = (.register, call)
         case .telephones(let call): (kind, self.call) = (.cards, call)
         case .finish(let call): (kind, self.call) = (.finish, call)
+        }
+    }
+
+    private init(recordingOf call: CRMCall) { (kind, self.call) = (.record, call) }
+
+    /// The rows of an action: its own, and at the end of a call that may have been recorded that of its recording.
+    static func rows(of action: CRMAction, hasRecordings: Bool) -> [CRMStepRow] {
+        let row = CRMStepRow(action)
+        guard hasRecordings, row.kind == .finish, row.call.mayHaveRecording else { return [row] }
+        return [row, CRMStepRow(recordingOf: row.call)]
+    }
+
+    /// Whether a target is told of it.
+    func isFor(_ target: String) -> Bool {
+        switch kind {
+        case .register, .finish: true
+        case .cards, .record: target == CRMTargetName.withCardsAndRecords.rawValue
         }
     }
 

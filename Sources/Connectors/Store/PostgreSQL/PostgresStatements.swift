@@ -157,6 +157,7 @@ struct PostgresStatements {
         SELECT target, pbx, call_id, step, 'waiting', call, 0, localtimestamp, localtimestamp
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY
             AS t (call_id, pbx, step, call, place), unnest($5::text[]) AS target
+        WHERE target = '\(CRMTargetName.withCardsAndRecords.rawValue)' OR step IN ('register', 'finish')
         ORDER BY call_id COLLATE "C", place
         \(CRMStepSQL.onConflict)
         """

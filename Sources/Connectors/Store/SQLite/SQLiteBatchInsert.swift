@@ -15,6 +15,7 @@ final class SQLiteBatchInsert {
     private let noteBatch: SQLiteStatement
     private let pbxNames: [String]
     private let crmTargets: [String]
+    private let crmRecordings: Bool
 
     /// Same rules as `PostgresStatements.upsertCalls`, row by row.
     private static let upsert = """
@@ -24,8 +25,11 @@ final class SQLiteBatchInsert {
         \(CallJoin.assignments(least: "min", greatest: "max"))
         """
 
-    init(_ database: SQLiteDatabase, pbxNames: [String], crmTargets: [String] = []) throws(StoreError) {
+    init(
+        _ database: SQLiteDatabase, pbxNames: [String], crmTargets: [String] = [], crmRecordings: Bool = false
+    ) throws(StoreError) {
         self.database = database
+        self.crmRecordings = crmRecordings
         self.crmTargets = crmTargets
         self.pbxNames = pbxNames
         insertEvent = try database.prepare(
@@ -98,9 +102,12 @@ final class SQLiteBatchInsert {
             }
             if !crmTargets.isEmpty {
                 for action in batch.crmActions {
-                    let row = CRMStepRow(action)
-                    if !batch.refusedCalls.contains(row.call.callID) {
-                        try keep(batch, noteIndex) { () throws(StoreError) in try insert(row) }
+                    if !batch.refusedCalls.contains(action.call.callID) {
+                        try keep(batch, noteIndex) { () throws(StoreError) in
+                            for row in CRMStepRow.rows(of: action, hasRecordings: crmRecordings) {
+                                try insert(row)
+                            }
+                        }
                     }
                     noteIndex += 1
                 }
@@ -271,7 +278,7 @@ final class SQLiteBatchInsert {
 
     private func insert(_ row: CRMStepRow) throws(StoreError) {
         let call = String(decoding: row.call.json, as: UTF8.self)
-        for target in crmTargets {
+        for target in crmTargets where row.isFor(target) {
             insertStep.bind(1, copying: target)
             insertStep.bind(2, copying: String(decoding: row.pbx(pbxNames), as: UTF8.self))
             insertStep.bind(3, copying: String(decoding: row.callID, as: UTF8.self))

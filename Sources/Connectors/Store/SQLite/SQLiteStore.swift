@@ -97,7 +97,8 @@ private final class SQLiteWorker {
         do throws(StoreError) {
             let database = try SQLiteSchema.open(path: path, settings: settings)
             insert = try SQLiteBatchInsert(
-                database, pbxNames: settings.pbxNames, crmTargets: settings.crmTargets)
+                database, pbxNames: settings.pbxNames, crmTargets: settings.crmTargets,
+                crmRecordings: settings.crmRecordings)
             steps = try SQLiteStepStatements(database)
             retention = try settings.eventRetentionDays.map { days throws(StoreError) in
                 try SQLiteRetention(database, days: days)

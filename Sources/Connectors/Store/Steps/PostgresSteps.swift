@@ -59,6 +59,7 @@ final class PostgresSteps: CRMStepBackend {
         case .claim(let claims, let name): (Self.claim, [CRMStepText.of(claims), target, name])
         case .load(.page(let id, let limit)): (Self.page, [target, pbxNames, String(id), String(limit)])
         case .load(.calls(let calls)): (Self.calls, [CRMStepText.of(calls), target])
+        case .add(let steps): (Self.add, [CRMStepText.of(steps), target])
         case .prune(let days, let id):
             (Self.prune, [String(days), String(id), String(CRMStepSQL.prunedRows)])
         }
@@ -66,7 +67,7 @@ final class PostgresSteps: CRMStepBackend {
 
     private static func answer(to order: CRMStepOrder, _ rows: PostgresRows) -> CRMStepAnswer {
         switch order {
-        case .write: return .written
+        case .write, .add: return .written
         case .claim: return .claimed(Set((0..<rows.count).compactMap { rows.stepKey($0) }))
         case .load:
             let steps = (0..<rows.count).compactMap { rows.step($0) }
@@ -133,6 +134,14 @@ extension PostgresSteps {
     private static let calls = """
         SELECT \(columns), NULL::int8 FROM callflow_crm_steps AS s
         WHERE s.target = $2::text AND s.call_id IN (SELECT jsonb_array_elements_text($1::jsonb)) ORDER BY s.id
+        """
+
+    private static let add = """
+        INSERT INTO callflow_crm_steps (target, pbx, call_id, step, state, call, attempts, crm_call_id, crm_user,
+            created_at, updated_at)
+        SELECT $2::text, p, c, s, t, j, 0, i, u, localtimestamp, localtimestamp
+        FROM jsonb_to_recordset($1::jsonb) AS t (c text, s text, t text, p text, j text, i text, u text)
+        ON CONFLICT (call_id, target, step) DO NOTHING RETURNING id
         """
 
     private static let prune = """

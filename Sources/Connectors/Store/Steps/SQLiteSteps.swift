@@ -73,6 +73,7 @@ final class SQLiteStepStatements {
     private let claim: SQLiteStatement
     private let page: SQLiteStatement
     private let calls: SQLiteStatement
+    private let add: SQLiteStatement
     private let look: SQLiteStatement
     private let remove: SQLiteStatement
 
@@ -113,6 +114,15 @@ final class SQLiteStepStatements {
             """
             SELECT \(Self.columns), NULL FROM callflow_crm_steps AS s
             WHERE s.target = ?2 AND s.call_id IN (SELECT value FROM json_each(?1)) ORDER BY s.id
+            """)
+        add = try database.prepare(
+            """
+            INSERT INTO callflow_crm_steps (target, pbx, call_id, step, state, call, attempts, crm_call_id, crm_user,
+                created_at, updated_at)
+            SELECT ?2, json_extract(value, '$.p'), json_extract(value, '$.c'), json_extract(value, '$.s'),
+                json_extract(value, '$.t'), json_extract(value, '$.j'), 0, json_extract(value, '$.i'),
+                json_extract(value, '$.u'), ?3, ?3 FROM json_each(?1) WHERE true
+            ON CONFLICT (call_id, target, step) DO NOTHING
             """)
         look = try database.prepare(
             """
@@ -161,6 +171,12 @@ final class SQLiteStepStatements {
             calls.bind(1, copying: CRMStepText.of(callIDs))
             calls.bind(2, copying: order.target)
             return .rows(try rows(calls, now))
+        case .add(let steps):
+            add.bind(1, copying: CRMStepText.of(steps))
+            add.bind(2, copying: order.target)
+            add.bind(3, now.microseconds)
+            try add.run()
+            return .written
         case .prune(let days, let id): return try prune(days, id, now)
         }
     }
