@@ -41,6 +41,7 @@ final class BitrixRecorder {
     private let template: RecordingTemplate
     private let maximumBytes: Int
     private let maximumAttempts: Int
+    private let firstDelay: Duration
     private let portal: HTTPOrigin
     private let pbxNames: [String]
     private let makeClient: (HTTPOrigin) -> HTTPClient
@@ -72,6 +73,7 @@ final class BitrixRecorder {
         self.portal = portal
         maximumBytes = configuration.maximumRecordingBytes
         maximumAttempts = configuration.retry.maximumAttempts
+        firstDelay = configuration.retry.firstDelay
         pbxNames = configuration.pbxNames
         self.makeClient = makeClient
         self.steps = steps
@@ -271,7 +273,7 @@ final class BitrixRecorder {
             job.attempts += 1
             guard job.attempts < maximumAttempts else { return giveUp(problem) }
         }
-        let pause = pause ?? min(Self.longestPause, .seconds(1 << min(job.attempts, 10)))
+        let pause = pause ?? min(Self.longestPause, firstDelay * (1 << min(job.attempts, 10)))
         job.age += pause
         if let problem { write(.waiting, problem, in: pause) }
         active = nil

@@ -176,7 +176,10 @@ struct RecordingUploadTests {
     @Test("faults of the portal are outlasted; one file for each call")
     func faults() throws {
         let folder = try Folder()
-        let bench = try Self.bench("\(folder.path)/{id}.wav")
+        let bench = try Self.bench("\(folder.path)/{id}.wav") { _ in
+        } configure: {
+            $0.retry.maximumAttempts = 40
+        }
         bench.portal.portal.faults = [
             PortalFaultRule(.cutBeforeEffect, percent: 10), PortalFaultRule(.cutAfterEffect, percent: 10),
             PortalFaultRule(.page(status: 502), percent: 10),
