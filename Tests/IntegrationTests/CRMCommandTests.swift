@@ -53,6 +53,10 @@ struct CRMCommandTests {
             String(decoding: $0, as: UTF8.self).contains(#""total":2"#)
         }
         #expect(String(decoding: outbox, as: UTF8.self).contains(#""caller_number":"+79995550101""#))
+        let health = try await poll(port, "/health") {
+            String(decoding: $0, as: UTF8.self).contains(#""name":"Bitrix24","state":"error""#)
+        }
+        #expect(String(decoding: health, as: UTF8.self).contains("Connection refused"))
         let waiting = try DaemonProcess(["crm", "status"], folder: daemon.folder)
         #expect(await waiting.ended() == 0)
         #expect(waiting.printed.contains("bitrix24  register"), "\(waiting.printed)")

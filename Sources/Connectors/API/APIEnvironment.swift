@@ -38,6 +38,8 @@ package struct HealthSnapshot: Sendable, Equatable {
     package var database: LinkStatus
     /// The CRM; `off` when none is set up.
     package var crm: LinkStatus
+    /// Whether it is asked: `closed` yes, `half-open` one request tries, `open` no; `nil`: no CRM that tells.
+    package var crmCircuit: String?
     /// What waits for the database and what it refused; `nil`: not told.
     package var storage: StorageSnapshot?
     /// Times in which a PBX was not heard since the start; `nil`: not told.
@@ -46,8 +48,9 @@ package struct HealthSnapshot: Sendable, Equatable {
     /// Takes the parts.
     package init(
         pbxs: [LinkStatus], database: LinkStatus, crm: LinkStatus, storage: StorageSnapshot? = nil,
-        gaps: GapLog.Summary? = nil
+        gaps: GapLog.Summary? = nil, crmCircuit: String? = nil
     ) {
+        self.crmCircuit = crmCircuit
         self.gaps = gaps
         self.pbxs = pbxs
         self.database = database

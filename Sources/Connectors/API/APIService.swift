@@ -169,6 +169,14 @@ package final class APIService: HTTPService {
                     }
                 }
             }
+            if let circuit = health.crmCircuit {
+                $0.object("crm") {
+                    $0.member("name", health.crm.name)
+                    $0.member("state", health.crm.state.rawValue)
+                    $0.member("circuit", circuit)
+                    $0.member("text", health.crm.text)
+                }
+            }
             if let storage = health.storage { $0.storage(storage) }
             if let gaps = health.gaps {
                 $0.object("gaps") {

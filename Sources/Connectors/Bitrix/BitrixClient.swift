@@ -389,10 +389,24 @@ package final class BitrixClient: CRMTarget {
                 .whole(.noAnswer(mayHaveRun: error.delivery == .outcomeUnknown, reason: error.description))
             }
         count(answer)
+        compareClocks(answer)
         var effects: [BitrixOutbox.Effect] = []
         outbox.replied(to: departure, answer, at: now, effects: &effects)
         run(effects)
         pump()
+    }
+
+    private func compareClocks(_ answer: BitrixAnswer) {
+        guard case .whole(.success(let success)) = answer, let finishedAt = success.finishedAt,
+            outbox.compareClocks(finishedAt: finishedAt, wallClock: Self.wallClock())
+        else { return }
+        let ahead = outbox.portalIsAhead.components.seconds
+        log(
+            .warning,
+            ahead == 0
+                ? "Bitrix24: the portal's clock agrees with ours again"
+                : "Bitrix24: the portal's clock differs from ours; calls are told in its time",
+            details: ahead == 0 ? [:] : ["ahead": "\(ahead) s"])
     }
 
     private func count(_ answer: BitrixAnswer) {

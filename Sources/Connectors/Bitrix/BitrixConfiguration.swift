@@ -65,6 +65,8 @@ package struct BitrixConfiguration: Sendable, Hashable, CustomStringConvertible 
     package var maximumConnections = 8
     /// Calls that are held in memory at a time; the steps of others wait in the database.
     package var maximumCalls = 4_000
+    /// After so long the portal cuts a request off, whatever it was doing; see ``follow(cutOff:)``.
+    package private(set) var cutOff: Duration = .seconds(60)
     /// After this a request counts as having an unknown outcome.
     ///
     /// Below the portal's own 60 s.
@@ -124,6 +126,14 @@ package struct BitrixConfiguration: Sendable, Hashable, CustomStringConvertible 
     package var description: String {
         "\(webhook), user \(fallbackUserID), \(requestsPerSecond) requests/s, burst \(requestBurst)"
     }
+
+    /// Sets after how long the portal cuts a request off, and the waits for answers with it.
+    package mutating func follow(cutOff time: Duration) {
+        cutOff = time
+        requestTimeout = time / 2
+        batchTimeout = time * 11 / 12
+        outcomeSettles = time * 13 / 12
+    }
 }
 
 extension BitrixConfiguration {
@@ -133,6 +143,8 @@ extension BitrixConfiguration {
             "https://DOMAIN/rest/USER/TOKEN/ of an incoming webhook with the scopes telephony and crm; absent: CRM off",
         "HTTPS_PROXY": "http://[USER:PASSWORD@]HOST:PORT through which https portals are reached",
         "NO_PROXY": "hosts and domains, by commas, that are reached without it",
+        "BITRIX_CUTOFF_SECONDS":
+            "after so long the portal cuts a request off, 3 to 600 (default 60, as in the cloud)",
         "BITRIX_ALLOW_HTTP": "1: accept http:// for hosts other than this machine (default 0)",
         "BITRIX_DEFAULT_USER_ID":
             "user that gets calls without an extension of ours (default: the webhook's user)",
@@ -255,6 +267,9 @@ extension BitrixConfiguration {
         requestsPerSecond =
             try reader.number("BITRIX_REQUESTS_PER_SECOND", in: 0.01...100_000) ?? requestsPerSecond
         requestBurst = try reader.number("BITRIX_REQUEST_BURST", in: 1...100_000) ?? requestBurst
+        if let seconds = try reader.integer("BITRIX_CUTOFF_SECONDS", in: 3...600) {
+            follow(cutOff: .seconds(seconds))
+        }
         maximumCalls = try reader.integer("BITRIX_MAX_CALLS", in: 64...1_000_000) ?? maximumCalls
     }
 }

@@ -174,8 +174,8 @@ package enum Metric: Int, CaseIterable, Sendable {
                 "Rows that a former primary had confirmed, that the promoted server lacked, and that nobody held any more.",
                 false
             )
-        case .crmRequests: ("crm_requests_total", "Requests sent to Bitrix24.", false)
-        case .crmErrors: ("crm_errors_total", "Requests that Bitrix24 refused or that failed.", false)
+        case .crmRequests: ("crm_requests_total", "Requests sent to CRMs.", false)
+        case .crmErrors: ("crm_errors_total", "Requests that a CRM refused or that failed.", false)
         case .crmRegistered: ("crm_registered_total", "Calls registered in Bitrix24.", false)
         case .crmFinished: ("crm_finished_total", "Calls finished in Bitrix24.", false)
         case .crmQueued: ("crm_queued", "CRM steps waiting.", true)

@@ -54,6 +54,8 @@ package struct StoreSettings: Sendable {
     package var crmTargets: [String] = []
     /// Whether recordings are attached to calls.
     package var crmRecordings = false
+    /// How long after its claim a step that nobody told of is left alone: its request has been answered or cut off then.
+    package var crmAbandonedAfter = CRMStepClaim.abandonedAfter
     /// Days for which steps that are settled are kept (`CRM_KEEP_DAYS`); `nil`: for ever.
     package var crmKeepDays: Int? = 30
 

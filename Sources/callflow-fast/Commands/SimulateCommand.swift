@@ -52,6 +52,17 @@ struct SimulateCommand: AsyncParsableCommand {
     var crmPort: UInt16?
     @Option(help: "Where the portal sends its events: clicks and wishes to be called back.")
     var crmEvents: String?
+    @Option(
+        help: "The portal's limits: unlimited, normal (2 requests a second, 50 at once), enterprise (5, 250)."
+    )
+    var crmPlan = "unlimited"
+    @Option(help: "Seconds that the portal takes for each answer, after the effect.")
+    var crmDelay: Double = 0
+    @Option(
+        help: """
+            What befalls the portal's requests, in percent, such as cut-after=5,page=2; also cut-before, page-after, limit.
+            """)
+    var crmFaults: String?
     @Flag(help: "Play no PBX, only the portal.") var noPbx = false
     @Option(help: "debug, info, warning or error.") var logLevel = "info"
 
@@ -61,7 +72,7 @@ struct SimulateCommand: AsyncParsableCommand {
         case mix, ring, talk, waitForReader
         case port, rate, calls, eventsPerSecond, ramp, totalCalls, maximumCalls, seed, replay, pace,
             sentLog, systemName
-        case slowReaderMilliseconds, crmPort, crmEvents, noPbx, logLevel
+        case slowReaderMilliseconds, crmPort, crmEvents, crmPlan, crmDelay, crmFaults, noPbx, logLevel
     }
 
     func run() async throws {
@@ -161,6 +172,17 @@ struct SimulateCommand: AsyncParsableCommand {
         let outcome = StopLatch()
         var settings = PortalSettings.demonstration(extensions: SimulatorConfiguration().agents)
         settings.webhooks = [.init(secret: "demotoken")]
+        guard let plan = PortalSettings.Plan(named: crmPlan) else {
+            throw SettingError(variable: "--crm-plan", problem: "must be unlimited, normal or enterprise")
+        }
+        settings.plan = plan
+        guard var faults = PortalFaultRule.rules(parsing: crmFaults ?? "") else {
+            throw SettingError(variable: "--crm-faults", problem: "must be FAULT=PERCENT pairs, see --help")
+        }
+        guard (0...3600).contains(crmDelay) else {
+            throw SettingError(variable: "--crm-delay", problem: "must be 0 to 3600 seconds")
+        }
+        if crmDelay > 0 { faults.append(PortalFaultRule(.delayAfterEffect(.seconds(crmDelay)))) }
         var loopConfiguration = LoopConfiguration()
         loopConfiguration.name = "portal"
         let events = try crmEvents.map { text in
@@ -170,9 +192,10 @@ struct SimulateCommand: AsyncParsableCommand {
                 throw SettingError(variable: "--crm-events", problem: "\(error)")
             }
         }
-        let thread = try LoopThread.start(loopConfiguration) { [settings] loop in
+        let thread = try LoopThread.start(loopConfiguration) { [settings, faults] loop in
             do throws(ReactorError) {
-                let portal = FakeBitrixPortal(settings: settings)
+                var portal = FakeBitrixPortal(settings: settings)
+                portal.faults = faults
                 let server = FakeBitrixServer(loop: loop, portal: portal)
                 let bound = try server.listen(on: .loopback(port: port), logger: logger, metrics: Metrics())
                 if let events { server.sendEvents(to: events) }

@@ -241,7 +241,8 @@ extension WebNode: APIEnvironment {
         }
         return HealthSnapshot(
             pbxs: pbxs, database: databaseStatus, crm: crmStatus, storage: storageSnapshot,
-            gaps: plan.shared.gaps.summary)
+            gaps: plan.shared.gaps.summary,
+            crmCircuit: plan.settings.bitrix == nil ? nil : "\(plan.crmLink.circuit)")
     }
 
     var secondsBehind: Int? {
@@ -301,7 +302,10 @@ extension WebNode: APIEnvironment {
 
     private var crmStatus: LinkStatus {
         switch plan.crmLink.state {
-        case .off: LinkStatus(name: "Bitrix24", state: .off, text: "BITRIX_WEBHOOK_URL is not set")
+        case .off:
+            LinkStatus(
+                name: "Bitrix24", state: .off, text: "neither BITRIX_WEBHOOK_URL nor BITRIX_OAUTH_FILE is set"
+            )
         case .ok: LinkStatus(name: "Bitrix24", state: .ok, text: "calls are registered")
         case .failing(let reason):
             LinkStatus(

@@ -81,6 +81,7 @@ struct Settings {
         }
         if bitrix != nil { storeSettings.crmTargets.append(CRMTargetName.bitrix24.rawValue) }
         if webhook != nil { storeSettings.crmTargets.append(CRMTargetName.webhook.rawValue) }
+        if let cutOff = bitrix?.cutOff { storeSettings.crmAbandonedAfter = cutOff }
         storeSettings.crmRecordings = bitrix?.recording != nil
         let keepDays = try source.number("CRM_KEEP_DAYS", in: 0...36_500, default: 30)
         storeSettings.crmKeepDays = keepDays == 0 ? nil : keepDays

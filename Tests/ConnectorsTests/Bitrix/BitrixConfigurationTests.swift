@@ -109,7 +109,7 @@ struct BitrixConfigurationTests {
         ("BITRIX_REQUESTS_PER_SECOND", "0"), ("BITRIX_REQUESTS_PER_SECOND", "nan"),
         ("BITRIX_REQUEST_BURST", "0"),
         ("BITRIX_MAX_CALLS", "-1"), ("BITRIX_ALLOW_HTTP", "x"), ("BITRIX_ADD_TO_CHAT", "x"),
-        ("BITRIX_INTERNAL_CALLS", "x"),
+        ("BITRIX_INTERNAL_CALLS", "x"), ("BITRIX_CUTOFF_SECONDS", "2"), ("BITRIX_RECORDING", "x.wav"),
     ])
     func unusableSettingIsNamed(variable: String, value: String) {
         do {
@@ -118,6 +118,20 @@ struct BitrixConfigurationTests {
         } catch {
             #expect("\(error)".hasPrefix("\(variable): "))
         }
+    }
+
+    @Test func waitsFollowThePortalsCutOff() throws {
+        let read = try read([
+            "BITRIX_WEBHOOK_URL": "https://portal.example/rest/3/abc", "BITRIX_CUTOFF_SECONDS": "120",
+        ])
+        let configuration = try #require(read)
+        #expect(configuration.requestTimeout == .seconds(60) && configuration.batchTimeout == .seconds(110))
+        #expect(configuration.outcomeSettles == .seconds(130))
+        var usual = configuration
+        usual.follow(cutOff: .seconds(60))
+        let given = BitrixConfiguration(webhook: configuration.webhook)
+        #expect(usual.requestTimeout == given.requestTimeout && usual.batchTimeout == given.batchTimeout)
+        #expect(usual.outcomeSettles == given.outcomeSettles && usual.cutOff == given.cutOff)
     }
 
     @Test func everySettingThatIsReadIsDocumented() throws {

@@ -20,7 +20,7 @@ struct BitrixReplyTests {
                 == .success(
                     BitrixSuccess(
                         callID: "externalCall.3f0a.1790000000", operatingResetsAfter: .seconds(599.5),
-                        operating: 0.31)))
+                        operating: 0.31, finishedAt: 1_790_000_000.5)))
     }
 
     @Test func idsMayBeNumbersAndMapsLists() {
@@ -105,10 +105,14 @@ struct BitrixReplyTests {
     @Test func resetNeedsNoCommonClockAndIsBounded() {
         // The portal's clock is hours off; only the difference counts.
         let body = #"{"result":[],"time":{"finish":100.5,"operating_reset_at":400}}"#
-        #expect(decode(200, body) == .success(BitrixSuccess(operatingResetsAfter: .seconds(299.5))))
+        #expect(
+            decode(200, body)
+                == .success(BitrixSuccess(operatingResetsAfter: .seconds(299.5), finishedAt: 100.5)))
         let wild = #"{"result":[],"time":{"finish":100,"operating_reset_at":9000000}}"#
-        #expect(decode(200, wild) == .success(BitrixSuccess(operatingResetsAfter: .seconds(600))))
+        #expect(
+            decode(200, wild) == .success(BitrixSuccess(operatingResetsAfter: .seconds(600), finishedAt: 100))
+        )
         let past = #"{"result":[],"time":{"finish":100,"operating_reset_at":50}}"#
-        #expect(decode(200, past) == .success(BitrixSuccess()))
+        #expect(decode(200, past) == .success(BitrixSuccess(finishedAt: 100)))
     }
 }

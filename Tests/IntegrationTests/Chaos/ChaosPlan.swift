@@ -20,7 +20,7 @@ struct SeededDice: RandomNumberGenerator {
 ///
 /// `CHAOS_MINUTES` (of `make chaos MINUTES=10`) is shared among the tests; `CHAOS_SEED` repeats a round.
 struct ChaosPlan {
-    static let tests = 5.0
+    static let tests = 6.0
     private static let environment = ProcessInfo.processInfo.environment
     private static let minutes = Double(environment["CHAOS_MINUTES"] ?? "") ?? 0
     /// Whether there is time for the tests whose short form is elsewhere, without a process.

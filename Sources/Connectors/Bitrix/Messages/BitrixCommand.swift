@@ -57,14 +57,19 @@ extension BitrixCommand {
     ///   - call: The call; its start is sent with an offset, so that the portal's zone does not matter.
     ///   - facts: The call as the portal shall see it; unchanged in a repeat.
     ///   - showsCard: Whether the card pops up now.
+    ///   - portalIsAhead: By how much the portal's clock is wrong. It holds the start against its own time of day when it
+    ///     decides whether a registration is a repeat.
     package static func register(
-        _ call: CRMCall, as facts: BitrixCallFacts, showsCard: Bool, configuration: BitrixConfiguration
+        _ call: CRMCall, as facts: BitrixCallFacts, showsCard: Bool, portalIsAhead: Duration = .zero,
+        configuration: BitrixConfiguration
     ) -> BitrixCommand {
         var command = BitrixCommand(method: .register, parameters: [])
         command.add(facts.user)
         command.add("PHONE_NUMBER", facts.phoneNumber)
         command.add("TYPE", String(facts.type.rawValue))
-        command.add("CALL_START_DATE", startDate(call.startedAt))
+        command.add(
+            "CALL_START_DATE",
+            startDate(Timestamp(microseconds: call.startedAt.microseconds + portalIsAhead.wholeMicroseconds)))
         command.add("CRM_CREATE", configuration.createsLead ? "1" : "0")
         if let source = configuration.source { command.add("CRM_SOURCE", source) }
         command.add("SHOW", showsCard ? "1" : "0")

@@ -61,7 +61,8 @@ package final class BitrixReplyDecoder {
                 operatingResetsAfter: Self.resetDelay(
                     from: self[.timeFinish].double(in: bytes), to: self[.operatingReset].double(in: bytes)),
                 operating: self[.operating].double(in: bytes),
-                duration: self[.timeDuration].double(in: bytes)))
+                duration: self[.timeDuration].double(in: bytes),
+                finishedAt: self[.timeFinish].double(in: bytes)))
     }
 
     private subscript(path: Path) -> JSONField { scanner[path.rawValue] }

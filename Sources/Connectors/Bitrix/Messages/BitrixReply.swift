@@ -24,6 +24,8 @@ package struct BitrixSuccess: Sendable, Hashable {
     package var operating: Double?
     /// From `time`: how long it ran, in seconds.
     package var duration: Double?
+    /// From `time`: the portal's time of day when it had finished, in seconds since 1970.
+    package var finishedAt: Double?
     /// Rows of a list; 0 when the result is none.
     package var rows = 0
     /// `ASSIGNED_BY_ID` of a list's first row.
@@ -32,7 +34,8 @@ package struct BitrixSuccess: Sendable, Hashable {
     /// All fields; see each.
     package init(
         callID: String? = nil, warnings: [String] = [], operatingResetsAfter: Duration? = nil,
-        operating: Double? = nil, duration: Double? = nil, rows: Int = 0, responsibleID: Int? = nil
+        operating: Double? = nil, duration: Double? = nil, finishedAt: Double? = nil, rows: Int = 0,
+        responsibleID: Int? = nil
     ) {
         self.responsibleID = responsibleID
         self.callID = callID
@@ -40,6 +43,7 @@ package struct BitrixSuccess: Sendable, Hashable {
         self.operatingResetsAfter = operatingResetsAfter
         self.operating = operating
         self.duration = duration
+        self.finishedAt = finishedAt
         self.rows = rows
     }
 }

@@ -203,7 +203,8 @@ extension BitrixOutbox {
             let register = Departure.Part(
                 callID: callID, step: .register,
                 command: .register(
-                    entry.call, as: entry.facts, showsCard: showsCard, configuration: configuration),
+                    entry.call, as: entry.facts, showsCard: showsCard, portalIsAhead: portalIsAhead,
+                    configuration: configuration),
                 key: "r\(number)")
             guard let ended = entry.ended, statistics == .readable else { return [register] }
             let finish = Departure.Part(

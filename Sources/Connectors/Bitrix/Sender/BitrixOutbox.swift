@@ -61,6 +61,11 @@ package struct BitrixOutbox {
     var errands: [(number: Int, command: BitrixCommand)] = []
     private var lastErrand = 0
 
+    /// By how much the portal's clock goes before ours; zero while they agree within ``agreeingClocks``.
+    package private(set) var portalIsAhead: Duration = .zero
+    /// Clocks that differ by less agree: an answer takes its time too.
+    static let agreeingClocks: Duration = .seconds(120)
+
     var pacer: RequestPacer
     var breaker: CircuitBreaker
     var budgets: [BitrixMethod: OperatingBudget] = [:]
@@ -110,6 +115,21 @@ package struct BitrixOutbox {
     package var callCount: Int { entries.count }
     /// Where the circuit breaker stands.
     package var circuit: CircuitBreaker.State { breaker.state }
+
+    /// Compares the portal's clock with ours.
+    ///
+    /// - Parameter finishedAt: The portal's time of day in an answer that just came, in seconds since 1970.
+    /// - Returns: Whether what is known of the difference has changed.
+    package mutating func compareClocks(finishedAt: Double, wallClock: Timestamp) -> Bool {
+        let seconds = finishedAt - Double(wallClock.microseconds) / 1_000_000
+        guard seconds.magnitude < 1e10 else { return false }
+        let ahead: Duration = .seconds(Int64(seconds.rounded()))
+        let known = portalIsAhead
+        // Small changes of a large difference are the time that answers take.
+        guard (ahead - known).magnitude > Self.agreeingClocks else { return false }
+        portalIsAhead = ahead.magnitude > Self.agreeingClocks ? ahead : .zero
+        return portalIsAhead != known
+    }
 
     // MARK: - What the calls do
 
@@ -378,4 +398,8 @@ package struct BitrixOutbox {
     mutating func chance() -> Double {
         Double(random.next() >> 11) / Double(1 << 53)
     }
+}
+
+extension Duration {
+    fileprivate var magnitude: Duration { self < .zero ? .zero - self : self }
 }

@@ -99,7 +99,7 @@ private final class SQLiteWorker {
             insert = try SQLiteBatchInsert(
                 database, pbxNames: settings.pbxNames, crmTargets: settings.crmTargets,
                 crmRecordings: settings.crmRecordings)
-            steps = try SQLiteStepStatements(database)
+            steps = try SQLiteStepStatements(database, abandonedAfter: settings.crmAbandonedAfter)
             retention = try settings.eventRetentionDays.map { days throws(StoreError) in
                 try SQLiteRetention(database, days: days)
             }

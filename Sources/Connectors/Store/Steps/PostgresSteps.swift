@@ -56,7 +56,14 @@ final class PostgresSteps: CRMStepBackend {
     private func statement(for order: CRMStepOrder) -> (String, [String?]) {
         switch order {
         case .write(let changes): (Self.write, [CRMStepText.of(changes), target])
-        case .claim(let claims, let name): (Self.claim, [CRMStepText.of(claims), target, name])
+        case .claim(let claims, let name):
+            (
+                Self.claim,
+                [
+                    CRMStepText.of(claims), target, name,
+                    String(settings.crmAbandonedAfter.wholeMicroseconds),
+                ]
+            )
         case .load(.page(let id, let limit)): (Self.page, [target, pbxNames, String(id), String(limit)])
         case .load(.calls(let calls)): (Self.calls, [CRMStepText.of(calls), target])
         case .add(let steps): (Self.add, [CRMStepText.of(steps), target])
@@ -106,7 +113,7 @@ extension PostgresSteps {
             crm_user = coalesce(claims.u, s.crm_user), sent_at = localtimestamp, updated_at = localtimestamp
         FROM claims WHERE s.id = claims.row_id AND \(CRMStepSQL.mayBeClaimed)
             OR s.state = 'sending' AND (s.claimed_by = $3::text
-                OR s.sent_at < localtimestamp - interval '\(CRMStepClaim.abandonedAfter.components.seconds) seconds'))
+                OR s.sent_at < localtimestamp - $4::int8 * interval '1 microsecond'))
         RETURNING s.call_id, s.step
         """
 

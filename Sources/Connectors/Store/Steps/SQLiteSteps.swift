@@ -77,7 +77,9 @@ final class SQLiteStepStatements {
     private let look: SQLiteStatement
     private let remove: SQLiteStatement
 
-    init(_ database: SQLiteDatabase) throws(StoreError) {
+    init(
+        _ database: SQLiteDatabase, abandonedAfter: Duration = CRMStepClaim.abandonedAfter
+    ) throws(StoreError) {
         self.database = database
         write = try database.prepare(
             """
@@ -97,7 +99,7 @@ final class SQLiteStepStatements {
                 json_extract(value, '$.u') AS u FROM json_each(?1)) AS t
             WHERE s.call_id = t.c AND s.target = ?2 AND s.step = t.s AND \(CRMStepSQL.mayBeClaimed)
                 OR s.state = 'sending' AND (s.claimed_by = ?3
-                    OR s.sent_at < ?4 - \(CRMStepClaim.abandonedAfter.wholeMicroseconds)))
+                    OR s.sent_at < ?4 - \(abandonedAfter.wholeMicroseconds)))
             RETURNING call_id, step
             """)
         page = try database.prepare(

@@ -49,6 +49,23 @@ package struct PortalFaultRule: Sendable {
         self.percent = percent
     }
 
+    /// Reads `cut-after=5,page=2`: faults and of how many requests in a hundred each strikes; `nil` for what it does not know.
+    package static func rules(parsing text: String) -> [PortalFaultRule]? {
+        let names: [String: PortalFault] = [
+            "cut-before": .cutBeforeEffect, "cut-after": .cutAfterEffect, "page": .page(status: 502),
+            "page-after": .pageAfterEffect(status: 500), "limit": .queryLimit,
+        ]
+        var rules: [PortalFaultRule] = []
+        for part in text.split(separator: ",") {
+            let sides = part.split(separator: "=")
+            guard sides.count == 2, let fault = names[String(sides[0])], let percent = Int(sides[1]),
+                (0...100).contains(percent)
+            else { return nil }
+            rules.append(PortalFaultRule(fault, percent: percent))
+        }
+        return rules
+    }
+
     /// Whether this request is struck; counts it.
     mutating func strikes(_ requested: String, random: inout some RandomNumberGenerator) -> Bool {
         if let method, method != requested { return false }

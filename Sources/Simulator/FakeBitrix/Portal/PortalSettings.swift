@@ -24,6 +24,16 @@ package struct PortalSettings: Sendable {
         package static let enterprise = Plan(perSecond: 5, limit: 250)
         /// Practically without limits, for demonstrations.
         package static let unlimited = Plan(perSecond: 1_000_000, limit: 1_000_000)
+
+        /// `unlimited`, `normal` or `enterprise`.
+        package init?(named name: String) {
+            switch name {
+            case "unlimited": self = .unlimited
+            case "normal": self = .normal
+            case "enterprise": self = .enterprise
+            default: return nil
+            }
+        }
     }
 
     /// An incoming webhook.

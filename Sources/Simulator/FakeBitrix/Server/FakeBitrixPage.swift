@@ -59,6 +59,7 @@ enum FakeBitrixPage {
             "active_count": .int(portal.activeCalls.count),
             "finished_count": .int(portal.statistics.count),
             "entity_count": .int(portal.directory.count),
+            "card_count": .int(portal.cards.reduce(0) { $0 + $1.value.count }),
             "effect_count": .int(portal.effects.total),
             "refusal_count": .int(portal.refusals.total),
             "requests": .array(requests),
@@ -72,6 +73,8 @@ enum FakeBitrixPage {
                         "call": describe(row.call), "user_id": .int(row.userID),
                         "status": .string(row.statusCode),
                         "duration": .int(row.duration), "reason": .string(row.failedReason),
+                        "activity_id": row.activityID.map { .int($0) } ?? .null,
+                        "file_id": row.fileID.map { .int($0) } ?? .null,
                         "finished_at": .string(row.finishedAt.formatted(.seconds)),
                     ])
                 }),
