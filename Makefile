@@ -18,7 +18,7 @@ test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(PORTABLE),-Xcc -DCSCAN_P
 # libraries only (make leaks).
 sanitized := $(if $(filter address,$(SANITIZE)),ASAN_OPTIONS=detect_leaks=0)
 
-.PHONY: help setup build release test leaks conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-path bench-reconcile bench-consumers bench-micro bench-store bench-reactor bench-peers bench-check clean version
+.PHONY: help setup build release test leaks conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-path bench-reconcile bench-consumers bench-micro bench-store bench-crm bench-reactor bench-peers bench-check clean version
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,7 +54,8 @@ test-asterisk: release ## Run what needs a real Asterisk (MINUTES=10 for the lon
 	@Scripts/test-asterisk
 
 chaos: setup ## Kill, cut and freeze for MINUTES=10, and compare what is stored with what was sent (CHAOS_SEED=n repeats)
-	CHAOS_MINUTES=$(or $(MINUTES),10) swift test --filter ChaosTests
+	CHAOS_MINUTES=$(or $(MINUTES),10) swift test --filter 'ChaosTests|CRMKillTests'
+	CHAOS_MINUTES=$(or $(MINUTES),10) swift test --filter LedgerFaultTests
 
 fuzz: setup ## Fuzz the parsers, each target for SECONDS=60 (TARGET=json|websocket|http-request|… for one)
 	@Fuzzing/run $(SECONDS) $(TARGET)
@@ -99,6 +100,9 @@ bench-micro: ## Measure small parts by themselves (FILTER=regular expression for
 
 bench-store: ## Measure how fast and how soon rows are durable, beside COPY and single INSERTs (a few minutes)
 	swift run -c release --package-path Benchmarks store-bench
+
+bench-crm: release ## Measure a backlog on its way to Bitrix24, an event's way with the portal away, memory with 100,000 steps (3 minutes)
+	Benchmarks/crm
 
 bench-reactor: ## Measure what input costs a loop, under both drivers
 	swift run -c release --package-path Benchmarks reactor-bench --features
