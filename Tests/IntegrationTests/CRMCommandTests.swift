@@ -29,6 +29,67 @@ struct CRMCommandTests {
         #expect(await off.ended() == 78)
     }
 
+    @Test(
+        "a portal that wants an application: its webhook is a clear error, its tokens work and are nobody else's"
+    )
+    func application() async throws {
+        let tokens = FileManager.default.temporaryDirectory.appending(
+            path: "callflow-oauth-\(UInt64.random(in: 0...UInt64.max))")
+        defer { try? FileManager.default.removeItem(at: tokens) }
+        let portal = try DaemonProcess([
+            "simulate", "--no-pbx", "--crm-port", "0", "--crm-application", tokens.path,
+        ])
+        let crm = try await portal.port(inLineWith: "fake Bitrix24")
+        let webhook = try DaemonProcess(
+            ["crm", "check"], ["BITRIX_WEBHOOK_URL": "http://127.0.0.1:\(crm)/rest/1/demotoken/"])
+        #expect(await webhook.ended() == 1)
+        #expect(webhook.printed.contains("application"), "\(webhook.printed)")
+        let before = try String(contentsOf: tokens, encoding: .utf8)
+        let daemon = try DaemonProcess(
+            ["serve"],
+            [
+                "PORT": "0", "LOG_LEVEL": "debug", "BITRIX_OAUTH_FILE": tokens.path,
+                "BITRIX_DEFAULT_USER_ID": "1",
+            ])
+        let port = try await daemon.port(inLineWith: "API and live page")
+        for type in ["stasis_start", "channel_destroyed"] {
+            try await inject(
+                port,
+                """
+                {"call_id":"o1","event_type":"\(type)","payload":{"direction":"inbound",
+                "caller":"+79995550101","callee":"74950000001"}}
+                """)
+        }
+        _ = try await poll(crm, "/effects") {
+            String(decoding: $0, as: UTF8.self).contains(#""finished_count":1"#)
+        }
+        daemon.send(SIGTERM)
+        #expect(await daemon.ended() == 0)
+        let after = try String(contentsOf: tokens, encoding: .utf8)
+        #expect(after != before, "the tokens were renewed")
+        let attributes = try FileManager.default.attributesOfItem(atPath: tokens.path)
+        #expect((attributes[.posixPermissions] as? Int) == 0o600)
+        for text in [before, after] {
+            let value = try #require(
+                try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
+            for key in ["client_secret", "access_token", "refresh_token"] {
+                guard let secret = value[key] as? String, !secret.isEmpty else { continue }
+                #expect(!daemon.printed.contains(secret), "\(key) in the log")
+            }
+        }
+        let check = try DaemonProcess(
+            ["crm", "check"], ["BITRIX_OAUTH_FILE": tokens.path, "BITRIX_DEFAULT_USER_ID": "1"])
+        #expect(await check.ended() == 0)
+        #expect(check.printed.contains("may register and finish calls"), "\(check.printed)")
+    }
+
+    private func inject(_ port: Int, _ event: String) async throws {
+        var request = URLRequest(url: try #require(URL(string: "http://127.0.0.1:\(port)/api/test/events")))
+        request.httpMethod = "POST"
+        request.httpBody = Data(event.utf8)
+        _ = try await URLSession.shared.data(for: request)
+    }
+
     @Test("steps wait while the portal is away, are shown, and go out when it is back")
     func status() async throws {
         let portal = try DaemonProcess(["simulate", "--no-pbx", "--crm-port", "0"])
@@ -39,15 +100,12 @@ struct CRMCommandTests {
         let daemon = try DaemonProcess(["serve"], settings)
         let port = try await daemon.port(inLineWith: "API and live page")
         for type in ["stasis_start", "channel_destroyed"] {
-            var request = URLRequest(
-                url: try #require(URL(string: "http://127.0.0.1:\(port)/api/test/events")))
-            request.httpMethod = "POST"
-            request.httpBody = Data(
+            try await inject(
+                port,
                 """
                 {"call_id":"w1","event_type":"\(type)","payload":{"direction":"inbound",
                 "caller":"+79995550101","callee":"74950000001"}}
-                """.utf8)
-            _ = try await URLSession.shared.data(for: request)
+                """)
         }
         let outbox = try await poll(port, "/api/crm/outbox") {
             String(decoding: $0, as: UTF8.self).contains(#""total":2"#)

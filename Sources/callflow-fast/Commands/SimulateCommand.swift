@@ -63,6 +63,11 @@ struct SimulateCommand: AsyncParsableCommand {
             What befalls the portal's requests, in percent, such as cut-after=5,page=2; also cut-before, page-after, limit.
             """)
     var crmFaults: String?
+    @Option(
+        help:
+            "Take an application instead of a webhook, and write its tokens into this file, for BITRIX_OAUTH_FILE."
+    )
+    var crmApplication: String?
     @Flag(help: "Play no PBX, only the portal.") var noPbx = false
     @Option(help: "debug, info, warning or error.") var logLevel = "info"
 
@@ -72,7 +77,8 @@ struct SimulateCommand: AsyncParsableCommand {
         case mix, ring, talk, waitForReader
         case port, rate, calls, eventsPerSecond, ramp, totalCalls, maximumCalls, seed, replay, pace,
             sentLog, systemName
-        case slowReaderMilliseconds, crmPort, crmEvents, crmPlan, crmDelay, crmFaults, noPbx, logLevel
+        case slowReaderMilliseconds, crmPort, crmEvents, crmPlan, crmDelay, crmFaults, crmApplication, noPbx,
+            logLevel
     }
 
     func run() async throws {
@@ -176,6 +182,7 @@ struct SimulateCommand: AsyncParsableCommand {
             throw SettingError(variable: "--crm-plan", problem: "must be unlimited, normal or enterprise")
         }
         settings.plan = plan
+        if crmApplication != nil { settings.authPolicy = .applicationOnly }
         guard var faults = PortalFaultRule.rules(parsing: crmFaults ?? "") else {
             throw SettingError(variable: "--crm-faults", problem: "must be FAULT=PERCENT pairs, see --help")
         }
@@ -192,13 +199,16 @@ struct SimulateCommand: AsyncParsableCommand {
                 throw SettingError(variable: "--crm-events", problem: "\(error)")
             }
         }
-        let thread = try LoopThread.start(loopConfiguration) { [settings, faults] loop in
+        let thread = try LoopThread.start(loopConfiguration) { [settings, faults, crmApplication] loop in
             do throws(ReactorError) {
                 var portal = FakeBitrixPortal(settings: settings)
                 portal.faults = faults
                 let server = FakeBitrixServer(loop: loop, portal: portal)
                 let bound = try server.listen(on: .loopback(port: port), logger: logger, metrics: Metrics())
                 if let events { server.sendEvents(to: events) }
+                if let crmApplication, let problem = server.install(in: crmApplication, at: bound) {
+                    return outcome.failed(problem)
+                }
                 loop.context = server
                 logger.info("fake Bitrix24", metadata: ["page": "http://\(bound)/"])
             } catch {

@@ -93,6 +93,27 @@ package final class FakeBitrixServer: HTTPService {
         }
     }
 
+    /// Installs an application, and writes what it may renew its tokens with into a file that is its owner's alone.
+    ///
+    /// - Returns: Why it cannot be written.
+    package func install(in path: String, at address: SocketAddress) -> String? {
+        let tokens = portal.issueTokens(
+            to: .init(secret: "application", scopes: ["telephony", "crm", "user"]), at: clock())
+        let file = PHPValue.map([
+            "domain": .string("http://\(address)"), "server": .string("http://\(address)/oauth/token/"),
+            "client_id": .string(portal.settings.clientID),
+            "client_secret": .string(portal.settings.clientSecret), "refresh_token": .string(tokens.refresh),
+        ])
+        var text: [UInt8] = []
+        file.encodeJSON(into: &text)
+        do throws(BitrixTokens.Problem) {
+            try BitrixTokens(text).write(path)
+            return nil
+        } catch {
+            return "\(path) \(error)"
+        }
+    }
+
     /// Stops listening and closes the connections.
     package func close() {
         server?.closeAll(drainTimeout: .milliseconds(100))
