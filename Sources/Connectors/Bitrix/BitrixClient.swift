@@ -32,6 +32,10 @@ package final class BitrixClient: CRMTarget {
     /// An application's tokens; `nil` with a webhook.
     private let tokens: BitrixTokenKeeper?
     private var recorder: BitrixRecorder?
+    /// The portal's ids of calls that it asked for and that go on; their rows get them at the end, when there surely is one.
+    private var adopted: [String: String] = [:]
+    /// Such calls at a time; of more only the row lacks the id.
+    private static let maximumAdopted = 1_000
     /// Who waits for the answer to a request that is no call's.
     private var errands: [Int: (Result<HTTPClientResponse, HTTPClientError>) -> Void] = [:]
     private var directoryTimer: TimerID?
@@ -145,6 +149,7 @@ package final class BitrixClient: CRMTarget {
         _ call: CRMCall, bitrixCallID: String?, user: BitrixUser?, completion: @escaping () -> Void
     ) {
         guard let steps, !isStopped else { return completion() }
+        if let bitrixCallID, adopted.count < Self.maximumAdopted { adopted[call.callID] = bitrixCallID }
         let step = CRMStepAddition(
             CRMStepKey(callID: call.callID, kind: .register), bitrixCallID == nil ? .waiting : .done,
             call: call,
@@ -453,6 +458,9 @@ package final class BitrixClient: CRMTarget {
             case .resumed(let callID, let bitrixCallID): onRegistered(callID, bitrixCallID)
             case .finished(let callID, let isConfirmed, let warnings):
                 metrics.add(.crmFinished)
+                if let bitrixCallID = adopted.removeValue(forKey: callID) {
+                    onRegistered(callID, bitrixCallID)
+                }
                 let text =
                     isConfirmed
                     ? "Bitrix24: call finished"

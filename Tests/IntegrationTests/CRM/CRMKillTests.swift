@@ -55,11 +55,13 @@ struct CRMKillTests {
 
     private func round(_ seed: UInt64, _ plan: ChaosPlan) async throws {
         let begun = Date()
+        // All of them in one answer of the API.
+        let calls = min(plan.calls, 900)
         var dice = SeededDice(seed: seed)
         let portal = try DaemonProcess(["simulate", "--no-pbx", "--crm-port", "0", "--crm-delay", "0.15"])
         let crm = try await portal.port(inLineWith: "fake Bitrix24")
         let pbx = try DaemonProcess([
-            "simulate", "--port", "0", "--rate", "20", "--total-calls", "\(plan.calls)", "--seed", "\(seed)",
+            "simulate", "--port", "0", "--rate", "20", "--total-calls", "\(calls)", "--seed", "\(seed)",
             "--ring", "0.2-0.8", "--talk", "0.3-2.5", "--wait-for-reader", "--mix",
             "answered=50,missed=15,busy=5,abandoned=10,outbound=15,outbound_no_answer=5",
         ])
@@ -90,9 +92,9 @@ struct CRMKillTests {
         }
         print("kill -9 with a CRM: the last kill after \(Int(-begun.timeIntervalSinceNow)) s")
         _ = try await poll(ari, "/simulator/stats", within: 120) {
-            String(decoding: $0, as: UTF8.self).contains(#""calls_finished":\#(plan.calls)"#)
+            String(decoding: $0, as: UTF8.self).contains(#""calls_finished":\#(calls)"#)
         }
-        _ = try await poll(port, "/api/calls?limit=500", within: 120) { body in
+        _ = try await poll(port, "/api/calls?limit=1000", within: 120) { body in
             try Self.objects(body, "data").allSatisfy {
                 $0["ended_at"] is String || $0["merged_into"] is String
             }
@@ -103,12 +105,12 @@ struct CRMKillTests {
         }
         print("kill -9 with a CRM: all is told after \(Int(-begun.timeIntervalSinceNow)) s")
         let ledger = try Ledger(await get(crm, "/effects?limit=10000").body)
-        let calls = try Self.objects(await get(port, "/api/calls?limit=500").body, "data").filter {
+        let stored = try Self.objects(await get(port, "/api/calls?limit=1000").body, "data").filter {
             !($0["merged_into"] is String)
         }
         let failed = String(decoding: try await get(port, "/api/crm/failed").body, as: UTF8.self)
         #expect(failed.contains(#""total":0"#), "seed \(seed): \(failed)")
-        try judge(ledger, calls, seed)
+        try judge(ledger, stored, seed)
         let truth = try Self.objects(await get(ari, "/simulator/truth").body, "calls")
         judge(ledger, truth, deaf, seed)
         daemon.send(SIGTERM)
@@ -151,7 +153,8 @@ struct CRMKillTests {
         #expect(ledger.count == calls.count, "seed \(seed)")
         #expect(ledger.open == 0, "calls left open, seed \(seed)")
         #expect(ledger.cards == 0, "orphan cards, seed \(seed)")
-        let numbers = Set(ledger.rows.values.joined().map(\.number))
+        // The portal knows a customer by the digits.
+        let numbers = Set(ledger.rows.values.joined().map { $0.number.filter(\.isNumber) })
         #expect(ledger.entities == numbers.count, "one lead for each number, seed \(seed)")
     }
 

@@ -107,6 +107,7 @@ struct BitrixDialerTests {
         let store: StoreBench
         var asked: [ARIOriginate] = []
         var refusal: String?
+        private(set) var registered: [String: String] = [:]
         private(set) var dialer: BitrixDialer?
 
         init(configure: (inout BitrixClicks) -> Void = { _ in }) throws {
@@ -132,6 +133,7 @@ struct BitrixDialerTests {
                 loop: http.loop, configuration: configuration, tls: nil,
                 steps: store.store.makeSteps(of: "bitrix24", on: http.loop), logger: http.log.logger,
                 metrics: Metrics())
+            client.onRegistered = { [unowned self] callID, bitrixCallID in registered[callID] = bitrixCallID }
             client.start()
             dialer = BitrixDialer(
                 loop: http.loop, clicks: clicks, configuration: configuration, prefixes: [""], client: client,
@@ -186,6 +188,8 @@ struct BitrixDialerTests {
         bench.http.run { bench.portal.portal.statistics.count == 1 }
         let row = try #require(bench.portal.portal.statistics.values.first)
         #expect(row.call.callID == clicked.callID, "not a second call")
+        bench.http.run { bench.client.callCount == 0 }
+        #expect(bench.registered == [call.callID: clicked.callID], "the call's row gets the portal's id")
         #expect(row.userID == 7 && row.statusCode == "200" && row.duration == 30)
         #expect(bench.portal.portal.activeCalls.isEmpty)
         #expect(bench.portal.portal.requestCounts["telephony.externalcall.register"] == nil)
