@@ -133,6 +133,8 @@ struct CRMKillTests {
                 wrong.append("\(id): \(found.count) activities")
                 continue
             }
+            // Of one whose begin nobody heard the numbers may have become known after it was registered.
+            if call["partial"] as? Int == 1 || call["partial"] as? Bool == true { continue }
             let isAnswered = call["outcome"] as? String == "answered"
             // Of a call that was heard in part a machine's answer may be all that is known.
             let isSuccess = isAnswered || call["outcome"] as? String == "ivr_only"
@@ -154,7 +156,8 @@ struct CRMKillTests {
         #expect(ledger.open == 0, "calls left open, seed \(seed)")
         #expect(ledger.cards == 0, "orphan cards, seed \(seed)")
         // The portal knows a customer by the digits.
-        let numbers = Set(ledger.rows.values.joined().map { $0.number.filter(\.isNumber) })
+        let numbers = Set(
+            ledger.rows.values.joined().filter(\.hasActivity).map { $0.number.filter(\.isNumber) })
         #expect(ledger.entities == numbers.count, "one lead for each number, seed \(seed)")
     }
 
