@@ -152,6 +152,16 @@ CSCAN_INLINE void cscan_xor_key(void *destination, const void *source, size_t co
     size_t i = 0;
 #if CSCAN_SSE2
     __m128i k16 = _mm_set1_epi32((int)key);
+    for (; i + 64 <= count; i += 64) {
+        __m128i a = _mm_loadu_si128((const __m128i *)(s + i));
+        __m128i b = _mm_loadu_si128((const __m128i *)(s + i + 16));
+        __m128i c = _mm_loadu_si128((const __m128i *)(s + i + 32));
+        __m128i e = _mm_loadu_si128((const __m128i *)(s + i + 48));
+        _mm_storeu_si128((__m128i *)(d + i), _mm_xor_si128(a, k16));
+        _mm_storeu_si128((__m128i *)(d + i + 16), _mm_xor_si128(b, k16));
+        _mm_storeu_si128((__m128i *)(d + i + 32), _mm_xor_si128(c, k16));
+        _mm_storeu_si128((__m128i *)(d + i + 48), _mm_xor_si128(e, k16));
+    }
     for (; i + 16 <= count; i += 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(s + i));
         _mm_storeu_si128((__m128i *)(d + i), _mm_xor_si128(v, k16));

@@ -139,6 +139,7 @@ public struct WebSocketSession: Sendable {
         case .failed(let error): throw error
         }
         do {
+            if seen == 0, fragmented == nil, let whole = try wholeMessage(bytes) { return whole }
             return try parse(bytes)
         } catch {
             state = .failed(error)
@@ -222,6 +223,52 @@ public struct WebSocketSession: Sendable {
     }
 
     // MARK: - Frames
+
+    /// The short way for most frames: a message of one frame, of less than 64 KiB, that is there as a whole.
+    ///
+    /// Gives what `parse` would give; `nil`, and nothing has changed, for anything else, also for what is wrong.
+    @inline(__always)
+    private mutating func wholeMessage(
+        _ bytes: RawSpan
+    ) throws(WebSocketError) -> Parsed<WebSocketEvent>? {
+        let count = bytes.byteCount
+        guard count >= 8 else { return nil }
+        let isServer = parser.role == .server
+        let head = UInt16(littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: 0, as: UInt16.self))
+        // FIN with text or binary, and a masking key if it must have one.
+        let isText = head & 0xFF == 0x81
+        guard isText || head & 0xFF == 0x82, (head & 0x8000 != 0) == isServer else { return nil }
+        var start = 2
+        var length = Int(head >> 8 & 0x7F)
+        if length > 125 {
+            guard length == 126 else { return nil }
+            length = Int(UInt16(bigEndian: bytes.unsafeLoadUnaligned(fromByteOffset: 2, as: UInt16.self)))
+            guard length > 125 else { return nil }
+            start = 4
+        }
+        let place = start
+        if isServer { start += 4 }
+        let end = start + length
+        guard end <= count, length <= parser.maximumPayload, length <= maximumMessage else { return nil }
+        startMessage()
+        let payload = start..<end
+        if isServer {
+            let key = bytes.unsafeLoadUnaligned(fromByteOffset: place, as: UInt32.self)
+            FrameWriter.appendMasked(
+                bytes.extracting(payload), key: UInt32(littleEndian: key), phase: 0, to: &message)
+            if isText, checksText {
+                let isValid = message.withUnsafeBytes { validator.append($0) }
+                guard isValid, validator.isComplete else { throw .invalidUTF8 }
+            }
+            return .value(isText ? .text(.message) : .binary(.message), used: end)
+        }
+        if isText, checksText {
+            guard validator.append(bytes.extracting(payload)), validator.isComplete else {
+                throw .invalidUTF8
+            }
+        }
+        return .value(isText ? .text(.input(payload)) : .binary(.input(payload)), used: end)
+    }
 
     private mutating func parse(_ bytes: RawSpan) throws(WebSocketError) -> Parsed<WebSocketEvent> {
         let frame: WebSocketFrame
