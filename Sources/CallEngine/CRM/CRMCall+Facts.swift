@@ -2,7 +2,7 @@ import Protocols
 
 extension CRMCall {
     /// Takes what the legs told of the call.
-    mutating func take(_ facts: CallFacts) {
+    mutating func take(_ facts: borrowing CallFacts) {
         outcomeRule = facts.rule
         sipCode = facts.sipCode
         hungUpBy = facts.hungUpBy
@@ -19,6 +19,9 @@ extension CRMCall {
 extension CRMCall {
     /// Takes who was called and who talked.
     mutating func take(_ details: borrowing CallDetails) {
+        // In one piece of memory, whose size is known.
+        let count = details.segments.count { $0.kind == .talk && !$0.name.isEmpty }
+        if count > 0 { talks.reserveCapacity(count) }
         for segment in details.segments where segment.kind == .talk && !segment.name.isEmpty {
             talks.append(
                 CRMTalk(

@@ -48,7 +48,7 @@ extension CallGraph {
             }
         }
         calls[call].isRegistered = true
-        actions.append(.register(crmCall(call, nil)))
+        actions.append(.register(crmCall(call, isEnd: false)))
     }
 
     /// A telephone that an application called, as yet no customer's call.
@@ -66,7 +66,8 @@ extension CallGraph {
         calls[call].record.callID.string.contains(CRMCall.askedForMark)
     }
 
-    func crmCall(_ call: Int, _ facts: CallFacts?) -> CRMCall {
+    /// The call as the CRM is told of it; at its end with what its legs told, which lies in `details`.
+    func crmCall(_ call: Int, isEnd: Bool) -> CRMCall {
         let record = calls[call].record
         let long = record.flags.contains(.longTexts) ? longTexts[UInt32(call)] : nil
         var told = CRMCall(
@@ -78,7 +79,10 @@ extension CallGraph {
             startedAt: record.startedAt, answeredAt: record.answeredAt, endedAt: record.endedAt,
             outcome: record.outcome, hangupCause: record.hangupCause)
         told.pbx = record.pbx
-        if let facts { told.take(facts) }
+        if isEnd {
+            told.take(details.facts)
+            told.take(details)
+        }
         return told
     }
 
@@ -128,9 +132,7 @@ extension CallGraph {
         register(call, isLast: true, &actions)
         guard calls[call].isRegistered, !calls[call].finishIsTold else { return }
         calls[call].finishIsTold = true
-        var told = crmCall(call, details.facts)
-        told.take(details)
-        actions.append(.finish(told))
+        actions.append(.finish(crmCall(call, isEnd: true)))
     }
 
     // MARK: Ends without proof

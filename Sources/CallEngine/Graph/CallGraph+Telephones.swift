@@ -21,7 +21,7 @@ extension CallGraph {
             guard !numbers.isEmpty, !isPlain else { return }
         }
         calls[call].telephonesTold = hash
-        var told = crmCall(call, nil)
+        var told = crmCall(call, isEnd: false)
         told.telephones = numbers
         actions.append(.telephones(told))
     }
