@@ -28,6 +28,8 @@ let package = Package(
     targets: [
         // Counts calls of malloc and friends by standing in front of libc's.
         .target(name: "CAllocations"),
+        // Counts bytes that memcpy and memmove copy: replaces them in the executable that links it.
+        .target(name: "CCopies"),
         // Recorded streams, files, time.
         .target(
             name: "BenchSupport",
@@ -39,7 +41,7 @@ let package = Package(
         .executableTarget(
             name: "path-bench",
             dependencies: [
-                "BenchSupport", "CAllocations",
+                "BenchSupport", "CAllocations", "CCopies",
                 .product(name: "Protocols", package: "callflow-fast"),
                 .product(name: "CallEngine", package: "callflow-fast"),
             ],

@@ -1,5 +1,6 @@
 import BenchSupport
 import CAllocations
+import CCopies
 
 /// What a stage cost on a recording.
 struct Measurement {
@@ -14,6 +15,8 @@ struct Measurement {
     var allocationsPerEvent = 0.0
     /// Those made for CRM actions; `nil` where no calls are moved.
     var allocationsPerCall: Double?
+    /// Bytes of the input copied an event, by memcpy and memmove.
+    var copiedPerEvent = 0.0
 
     /// The round below which this share of the rounds lies; 0 without rounds.
     func quantile(_ share: Double) -> Double {
@@ -29,11 +32,11 @@ enum Measuring {
     /// Events of one timed round, at least.
     static let roundEvents = 4_000
 
-    /// Counts the stage's allocations, after warming it up.
-    static func allocations(_ stage: any Stage, _ recording: Recording) throws -> Measurement {
+    /// Counts the stage's allocations and copies, after warming it up.
+    static func counts(_ stage: any Stage, _ recording: Recording) throws -> Measurement {
         var result = Measurement(
             recording: recording.name, stage: stage.name, title: stage.title, events: recording.events.count,
-            bytes: stage.bytes(of: recording))
+            bytes: stage.input(of: recording).count)
         for _ in 0..<plays(recording, warmUpEvents) { try stage.play(recording) }
         let counted = plays(recording, countedEvents)
         let path = stage as? PathStage
@@ -53,6 +56,11 @@ enum Measuring {
             }
             result.allocationsPerCall = Double(forActions) / Double(calls)
         }
+        try stage.input(of: recording).withUnsafeBytes { input in
+            ccopies_begin(input.baseAddress, UInt64(input.count))
+            for _ in 0..<counted { try stage.play(recording) }
+        }
+        result.copiedPerEvent = Double(ccopies_end()) / Double(counted * recording.events.count)
         return result
     }
 
@@ -64,14 +72,23 @@ enum Measuring {
         return (ThreadTime.now - start) / Double(count * recording.events.count)
     }
 
-    /// Fails when `malloc` is not the counting one: every figure would be 0.
-    static func proveThatAllocationsAreCounted() throws(BenchError) {
+    /// Fails when `malloc` or `memcpy` is not the counting one: every figure would be 0.
+    static func proveThatIsCounted() throws(BenchError) {
         let before = callocations_count()
         var kept: [[UInt8]] = []
         for size in 1...100 { kept.append([UInt8](repeating: 1, count: size * 100)) }
         let counted = callocations_count() - before
         guard kept.count == 100, counted >= 100 else {
             throw BenchError("100 arrays were made and \(counted) allocations counted: malloc is not ours")
+        }
+        var copy: [UInt8] = []
+        kept[99].withUnsafeBytes { bytes in
+            ccopies_begin(bytes.baseAddress, UInt64(bytes.count))
+            copy += bytes
+        }
+        let copied = ccopies_end()
+        guard copied == copy.count else {
+            throw BenchError("\(copy.count) bytes were copied and \(copied) counted: memcpy is not ours")
         }
     }
 

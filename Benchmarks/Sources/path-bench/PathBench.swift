@@ -11,7 +11,7 @@ struct PathBench {
         Plays recorded ARI streams through the engine on one thread and prints a Markdown table.
 
           --rounds N     timed rounds of each stage (100)
-          --check FILE   count allocations only, compare them with the limits in FILE, exit 1 when one is above
+          --check FILE   count allocations and copies only, compare them with the limits in FILE, exit 1 when one is above
           --crowd CALLS  open so many calls of two and three legs, and measure memory and the slowest events while
                          the office goes on calling; exit 1 when a leg costs more than 1 KiB or one event in a thousand
                          takes longer than a millisecond
@@ -80,7 +80,7 @@ struct PathBench {
 
     private func run() throws {
         if let played { return try play(played.recording, played.stage, played.count) }
-        try Measuring.proveThatAllocationsAreCounted()
+        try Measuring.proveThatIsCounted()
         if let crowd { return try measure(crowd: crowd) }
         let limits = try thresholds.map { path throws(BenchError) in try Thresholds(path: path) }
         let recordings = try Self.recordings.map { try Recording($0.name, $0.subscription) }
@@ -88,7 +88,7 @@ struct PathBench {
         for recording in recordings {
             let stages = Self.stages()
             var results: [Measurement] = []
-            for stage in stages { results.append(try Measuring.allocations(stage, recording)) }
+            for stage in stages { results.append(try Measuring.counts(stage, recording)) }
             if limits == nil {
                 // Stage by stage within a round: what else the machine does hits all of them alike.
                 for _ in 0..<rounds {

@@ -29,7 +29,7 @@ final class PathStage: Stage {
 
     /// Whether allocations are attributed; costs time.
     var attributesAllocations = false
-    /// Allocations made by events that gave CRM actions: copies of the call's texts, twice a call.
+    /// Allocations made by events, and ends of ticks, that gave CRM actions: copies of the call's texts, twice a call.
     private(set) var actionAllocations: UInt64 = 0
     /// Rows handed to the store since the start.
     private var rowCount = 0
@@ -51,7 +51,7 @@ final class PathStage: Stage {
 
     deinit { carry.deallocate() }
 
-    func bytes(of recording: Recording) -> Int { recording.stream.count }
+    func input(of recording: Recording) -> [UInt8] { recording.stream }
 
     func play(_ recording: Recording) throws {
         try recording.stream.withUnsafeBytes { stream in
@@ -121,7 +121,13 @@ final class PathStage: Stage {
 
     private func endTick() {
         var rows = 0
+        let before = attributesAllocations ? callocations_count() : 0
+        let actionsBefore = actions.count
         graph.drain(actions: &actions) { _, _, _ in rows += 1 }
+        // Nothing in it allocates but the list of who talked, which goes to the CRM with the call.
+        if attributesAllocations, actions.count > actionsBefore {
+            actionAllocations += callocations_count() - before
+        }
         rowCount += rows
         actionCount += actions.count
         actions.removeAll(keepingCapacity: true)

@@ -10,8 +10,8 @@ protocol Stage: AnyObject {
     var title: String { get }
     /// Plays the recording once.
     func play(_ recording: Recording) throws
-    /// Bytes that one play takes in.
-    func bytes(of recording: Recording) -> Int
+    /// The bytes that one play takes in, where they lie.
+    func input(of recording: Recording) -> [UInt8]
 }
 
 /// The JSON alone: checked in full, the places of all fields noted that events are read for.
@@ -38,7 +38,7 @@ final class ScanStage: Stage {
         scanner = JSONFieldScanner(JSONFieldPlan(paths))
     }
 
-    func bytes(of recording: Recording) -> Int { recording.payloads.count }
+    func input(of recording: Recording) -> [UInt8] { recording.payloads }
 
     func play(_ recording: Recording) throws {
         let payloads = recording.payloads.span.bytes
@@ -56,7 +56,7 @@ final class ReadStage: Stage {
     private var reader = ARIEventReader()
     private var event = ARIEvent()
 
-    func bytes(of recording: Recording) -> Int { recording.payloads.count }
+    func input(of recording: Recording) -> [UInt8] { recording.payloads }
 
     func play(_ recording: Recording) throws {
         let payloads = recording.payloads.span.bytes

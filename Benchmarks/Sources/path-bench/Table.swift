@@ -5,7 +5,7 @@ enum Table {
         var lines: [String] = []
         var head = ["recording", "stage"]
         if timed { head += ["ns/event, median", "p10 – p90 of rounds", "events/s", "GB/s"] }
-        head += ["allocations/event", "allocations/call for the CRM"]
+        head += ["allocations/event", "allocations/call for the CRM", "input bytes copied/event"]
         lines.append(row(head))
         lines.append(row(head.indices.map { $0 < 2 ? "---" : "---:" }))
         for one in measurements {
@@ -21,6 +21,7 @@ enum Table {
             }
             cells.append(fixed(one.allocationsPerEvent, 5))
             cells.append(one.allocationsPerCall.map { fixed($0, 5) } ?? "")
+            cells.append(fixed(one.copiedPerEvent, 1))
             lines.append(row(cells))
         }
         return lines.joined(separator: "\n")

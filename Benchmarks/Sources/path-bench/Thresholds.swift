@@ -3,9 +3,10 @@ import Protocols
 
 /// The limits of `Benchmarks/Thresholds/path.json`.
 ///
-///     { "burst-1000": { "scan": 0, "read": 0, "path": 0, "call": 0 }, … }
+///     { "burst-1000": { "scan": 0, "read": 0, "path": 0, "call": 0, "copied": 60 }, … }
 ///
-/// Allocations an event for each stage; `call`: allocations a call for its CRM actions.
+/// Allocations an event for each stage; `call`: allocations a call for its CRM actions; `copied`: bytes copied an event on
+/// the whole path.
 struct Thresholds {
     private var limits: JSONValue
     private var path: String
@@ -29,6 +30,13 @@ struct Thresholds {
                 lines.append(
                     "\(one.recording), \(one.title): \(Table.fixed(one.allocationsPerEvent, 5)) "
                         + "allocations an event, the limit is \(Table.fixed(limit, 5))")
+            }
+            // On the path what a read cut in two, and the texts that a call keeps; before it nothing.
+            let copied = one.stage == "path" ? try self.limit(one.recording, "copied") : 0
+            if one.copiedPerEvent > copied {
+                lines.append(
+                    "\(one.recording), \(one.title): \(Table.fixed(one.copiedPerEvent, 1)) bytes copied an event, "
+                        + "the limit is \(Table.fixed(copied, 1))")
             }
             guard let perCall = one.allocationsPerCall else { continue }
             let callLimit = try self.limit(one.recording, "call")
