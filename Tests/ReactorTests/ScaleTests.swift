@@ -65,7 +65,8 @@ private enum Scale {
         try "\(listener.address.port)".write(toFile: path, atomically: true, encoding: .utf8)
         bench.run(limit: .seconds(60)) { echo.open >= 500 }
         let (before, early) = (anonymousBytes(), echo.open)
-        #expect(early < count / 2)
+        // A sanitizer's few come in one or two ticks.
+        if isSanitized == false { #expect(early < count / 2) }
         bench.run(limit: .seconds(60)) { echo.answered == count }
         #expect(bench.loop.counters.openConnections == UInt64(count))
         let perConnection = (anonymousBytes() - before) / max(count - early, 1)
