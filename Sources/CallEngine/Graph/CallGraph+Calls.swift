@@ -161,22 +161,23 @@ extension CallGraph {
     ///
     /// - Parameter pbx: One that told what runs: its calls are waited with no longer.
     mutating func endUnproven(_ now: UInt64, comparedWith pbx: UInt16? = nil) {
-        guard !unproven.isEmpty else { return }
-        var waiting: [Unproven] = []
-        for entry in unproven {
+        var kept = 0
+        for place in unproven.indices {
+            let entry = unproven[place]
             let call = Int(entry.call)
             guard calls[call].stamp == entry.stamp, calls[call].totalOpen == 0, !calls[call].isMerged,
                 calls[call].record.status != .finished
             else { continue }
             guard entry.until <= now || calls[call].record.pbx == pbx else {
-                waiting.append(entry)
+                unproven[kept] = entry
+                kept += 1
                 continue
             }
             var moment = entry.moment
             moment.now = now
             finish(call, at: moment)
         }
-        unproven = waiting
+        unproven.removeLast(unproven.count - kept)
     }
 
     // MARK: Forgetting
