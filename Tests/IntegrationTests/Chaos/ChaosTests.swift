@@ -114,8 +114,8 @@ struct ChaosTests {
                 #expect(tail.isTail, "seed \(seed), \(tail)")
                 print("chaos: \(tail)")
             }
-            // The last connection was never killed.
-            #expect(tails.last?.missing == 0, "seed \(seed)")
+            // The last connection was never killed; on a slow machine nothing may be left to be told on it.
+            #expect(tails.allSatisfy { $0.reader <= plan.kills || $0.missing == 0 }, "seed \(seed)")
             #expect(try bench.sentCount() - missing >= durable, "seed \(seed)")
             let wrong = try await bench.wrongCalls(mayMiss: true)
             #expect(wrong.count == 0, "seed \(seed): \(wrong.prefix(5))")
