@@ -63,7 +63,12 @@ extension CallGraph {
 
     /// Whether the CRM knows the call already, since it asked for it: it is told of its end whatever becomes of it.
     private func isAskedFor(_ call: Int) -> Bool {
-        calls[call].record.callID.string.contains(CRMCall.askedForMark)
+        // By bytes: a search in texts allocates, and every call that is only dialed asks.
+        let mark = CRMCall.askedForMark.utf8
+        return calls[call].record.callID.withUnsafeBytes { id in
+            id.count >= mark.count
+                && (0...(id.count - mark.count)).contains { id[$0..<($0 + mark.count)].elementsEqual(mark) }
+        }
     }
 
     /// The call as the CRM is told of it; at its end with what its legs told, which lies in `details`.
