@@ -220,13 +220,17 @@ struct CallLifeTests {
         let playback = Playback()
         let id = String(repeating: "pbx-", count: 40) + "1.0"
         let number = String(repeating: "9", count: 120)
+        // With its begin seen: else the CRM hears of it at its end.
+        try playback.play("ChannelCreated") {
+            $0.linkedid = id; $0.caller = number
+        }
         try playback.play("StasisStart") {
             $0.linkedid = id; $0.caller = number
         }
         let record = try #require(playback.rows[id])
         #expect(record.flags.contains(.longTexts))
         #expect(playback.longTexts[record.callID.string]?.callerNumber == number)
-        #expect(playback.registry.find(callID: id)?.eventCount == 1)
+        #expect(playback.registry.find(callID: id)?.eventCount == 2)
         #expect(playback.actions == [.register(try #require(playback.actions.first?.call))])
         #expect(playback.actions.first?.call.callerNumber == number)
         #expect(playback.actions.first?.call.callID == id)

@@ -34,13 +34,15 @@ extension CallGraph {
 
     /// Tells the CRM of the call as soon as it is known whose call it is: direction and customer's number.
     ///
-    /// At the end at the latest, except a call that became part of another before it was registered, and a leg that an
+    /// Of a call whose begin was not seen the numbers may be those of a telephone, until its other leg was heard: it is told at
+    /// its end. Others at the end at the latest, except a call that became part of another before it was registered, and a leg that an
     /// application originated and nobody joined.
     mutating func register(_ call: Int, isLast: Bool, _ actions: inout [CRMAction]) {
         guard !calls[call].isRegistered, !isOnlyDialed(call) || isAskedFor(call) else { return }
         if isLast {
             guard !calls[call].record.flags.contains(.merged) else { return }
         } else {
+            guard !calls[call].record.flags.contains(.partial) else { return }
             switch calls[call].record.direction {
             case .unknown: return
             case .inbound: guard !calls[call].record.callerNumber.isEmpty else { return }
