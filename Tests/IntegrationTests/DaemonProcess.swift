@@ -16,6 +16,12 @@ final class DaemonProcess {
         return own.merging(["PATH": "/usr/bin:/bin"]) { _, fixed in fixed }
     }()
 
+    /// Held while a process is started.
+    ///
+    /// Foundation hears of a child's end when a socket closes that the child holds. A child that another thread starts at that moment
+    /// may hold it too, and then the end is heard of only when both are over.
+    private static let starting = NSLock()
+
     let folder: URL
     private let process = Process()
     private let log: URL
@@ -37,7 +43,7 @@ final class DaemonProcess {
         process.environment = environment.merging(Self.inherited) { given, _ in given }
         process.standardOutput = output
         process.standardError = output
-        try process.run()
+        try Self.starting.withLock { try process.run() }
     }
 
     deinit {
@@ -56,7 +62,22 @@ final class DaemonProcess {
     /// - Returns: The exit status, or `nil` when it still runs.
     func ended(within seconds: Double = 60) async -> Int32? {
         let deadline = Date().addingTimeInterval(seconds)
-        while process.isRunning, Date() < deadline { try? await Task.sleep(for: .milliseconds(20)) }
+        while Date() < deadline {
+            if let status = exitStatus { return status }
+            try? await Task.sleep(for: .milliseconds(20))
+        }
+        return exitStatus
+    }
+
+    /// The exit status, or the signal that ended it; `nil` while it runs.
+    ///
+    /// Asks the kernel and not only Foundation, which may hear of it late (see `starting`); the child stays for Foundation to be waited for.
+    private var exitStatus: Int32? {
+        var info = siginfo_t()
+        if waitid(P_PID, id_t(process.processIdentifier), &info, WEXITED | WNOHANG | WNOWAIT) == 0 {
+            guard info._sifields._sigchld.si_pid == process.processIdentifier else { return nil }
+            return info._sifields._sigchld.si_status
+        }
         return process.isRunning ? nil : process.terminationStatus
     }
 
