@@ -101,6 +101,20 @@ struct HouseRulesTests {
         }
     }
 
+    @Test("Each decision has a number of its own, in its name and its title")
+    func decisionsAreNumbered() throws {
+        let folder = root.appending(path: "docs/adr")
+        let names = try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()
+        #expect(names.count > 20)
+        let numbers = names.compactMap { Int($0.prefix(4)) }
+        #expect(numbers == Array(1...names.count), "numbers of docs/adr: \(numbers)")
+        for name in names {
+            let title = try String(contentsOf: folder.appending(path: name), encoding: .utf8).prefix(8)
+            #expect(
+                title.hasPrefix("# \(Int(name.prefix(4)) ?? 0). "), "docs/adr/\(name) begins with \(title)")
+        }
+    }
+
     @Test("Settings named in the code are explained in README.md")
     func settingsAreExplained() throws {
         let readme = try String(contentsOf: root.appending(path: "README.md"), encoding: .utf8)
