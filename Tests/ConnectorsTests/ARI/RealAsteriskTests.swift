@@ -148,7 +148,11 @@ struct RealAsteriskTests {
 
     @Test("two readers with one name do not fight; the first comes back when the second is gone")
     func replaced() throws {
-        let first = try Bench(.epoll) { $0.replacedCheck = .milliseconds(100) }
+        // Asterisk 16 never says that a name is free: there the first one comes back when its patience ends.
+        let first = try Bench(.epoll) {
+            $0.replacedCheck = .milliseconds(100)
+            $0.replacedPatience = .seconds(5)
+        }
         #expect(first.run { first.client.subscription == .active })
         let second = try Bench(.epoll)
         // Both loops are turned here, a little each.
