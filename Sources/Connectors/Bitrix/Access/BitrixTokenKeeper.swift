@@ -95,6 +95,8 @@ final class BitrixTokenKeeper {
                 }
                 return fail(.refused(code))
             }
+            // The old ones are void: better used unwritten than lost.
+            tokens = new
             let (stored, path) = (stored, path)
             let isStarted = BackgroundThread.run {
                 do throws(BitrixTokens.Problem) {
@@ -104,9 +106,7 @@ final class BitrixTokenKeeper {
                     _ = stored.post(.failed("\(path) \(error)"))
                 }
             }
-            // The old ones are void: better used unwritten than lost.
-            if !isStarted { self.stored(.kept(new)) }
-            tokens = new
+            if !isStarted { self.stored(.failed("no thread to write \(path) with")) }
         }
     }
 

@@ -42,14 +42,25 @@ package struct BitrixClicks: Sendable, Hashable {
 
     /// What is called for a number of the portal's.
     ///
-    /// Whoever fills in a form of the CRM's chooses it, so nothing passes that a dialplan could take for the end of an argument:
-    /// an extension behind a comma or semicolon is left out.
+    /// Whoever fills in a form of the CRM's chooses it, and dialplans put it into `Dial()` as it is: it ends before the first
+    /// character that means something there (`,` `;` `&` `/` `@` `$` …). What remains is rewritten by the rules.
     func dialed(_ number: String) -> String {
-        numberRules.rewritten(String(number.prefix { $0 != "," && $0 != ";" }))
+        numberRules.rewritten(
+            String(
+                number.unicodeScalars.prefix { Self.isOfTelephones($0) || " ()".unicodeScalars.contains($0) })
+        )
     }
 
-    /// The telephone of an extension.
-    func endpoint(of number: String) -> String {
-        endpoint.replacing("{extension}", with: number)
+    /// The telephone of an extension; `nil` when the extension has characters that none has, which might lead elsewhere.
+    func endpoint(of number: String) -> String? {
+        guard number.unicodeScalars.allSatisfy(Self.isOfTelephones) else { return nil }
+        return endpoint.replacing("{extension}", with: number)
+    }
+
+    private static func isOfTelephones(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar {
+        case "0"..."9", "a"..."z", "A"..."Z", "+", "*", "#", "-", ".", "_": true
+        default: false
+        }
     }
 }

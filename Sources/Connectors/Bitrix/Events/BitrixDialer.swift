@@ -69,9 +69,12 @@ package final class BitrixDialer {
             "Bitrix24: call by click", metadata: ["call": "\(call.callID)", "extension": "\(telephone)"])
         client.adopt(call, bitrixCallID: click.bitrixCallID, user: .userID(click.userID)) { [self] in
             guard !telephone.isEmpty else { return refused(call, "user \(click.userID) has no extension") }
+            guard let endpoint = clicks.endpoint(of: telephone) else {
+                return refused(call, "user \(click.userID) has an extension that is no telephone's")
+            }
             guard !number.isEmpty else { return refused(call, "there is no number to call") }
             let request = ARIOriginate(
-                channelID: channelID, endpoint: clicks.endpoint(of: telephone), extension: number,
+                channelID: channelID, endpoint: endpoint, extension: number,
                 context: clicks.context, callerID: number, ringTime: clicks.ringTime)
             originate(request, Int(call.pbx)) { [self] refusal in
                 if let refusal { refused(call, refusal) }

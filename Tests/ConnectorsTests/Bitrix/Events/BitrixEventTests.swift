@@ -67,7 +67,8 @@ struct BitrixEventTests {
         for (number, dialed) in [
             ("+79995550101", "+79995550101"), ("79995550101,123", "79995550101"),
             ("74950000001;5", "74950000001"),
-            (",900", ""), ("*97", "*97"),
+            (",900", ""), ("*97", "*97"), ("+7 (999) 555-01.01", "+7 (999) 555-01.01"),
+            ("123&PJSIP/900", "123"), ("1@evil.example", "1"), ("${SHELL(id)}", ""), ("1\n2", "1"),
         ] {
             #expect(clicks.dialed(number) == dialed)
         }
@@ -75,6 +76,9 @@ struct BitrixEventTests {
         #expect(clicks.dialed("+79995550101,1") == "89995550101")
         clicks.endpoint = "PJSIP/{extension}@{extension}"
         #expect(clicks.endpoint(of: "214") == "PJSIP/214@214")
+        for wrong in ["214/sip:1@evil.example", "214&SIP/9", "2 14", "21\n4"] {
+            #expect(clicks.endpoint(of: wrong) == nil)
+        }
     }
 
     @Test func theSameClickIsTakenOnce() throws {
