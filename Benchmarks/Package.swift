@@ -68,6 +68,18 @@ let package = Package(
                 .product(name: "Protocols", package: "callflow-fast"),
             ],
             swiftSettings: settings),
+        // Events over loopback into a loop, as fast as it takes them.
+        .executableTarget(
+            name: "intake-bench",
+            dependencies: [
+                "BenchSupport", "CAllocations",
+                .product(name: "Reactor", package: "callflow-fast"),
+                .product(name: "Protocols", package: "callflow-fast"),
+                .product(name: "CallEngine", package: "callflow-fast"),
+                .product(name: "Connectors", package: "callflow-fast"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            packageAccess: false, swiftSettings: settings + insideProduct),
         .executableTarget(
             name: "store-bench",
             dependencies: [

@@ -1,18 +1,21 @@
 import Glibc
 
 /// What ends the program: a text for people.
-package struct BenchError: Error {
-    package var text: String
-    package init(_ text: String) { self.text = text }
+public struct BenchError: Error {
+    /// What was wrong.
+    public var text: String
+    /// With what was wrong.
+    public init(_ text: String) { self.text = text }
 }
 
-package enum Files {
+/// Files and lines of a benchmark.
+public enum Files {
     /// The checkout that this program was compiled from.
-    package static let root = String(
+    public static let root = String(
         #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(4).joined(separator: "/"))
 
     /// All bytes of a file.
-    package static func read(_ path: String) throws(BenchError) -> [UInt8] {
+    public static func read(_ path: String) throws(BenchError) -> [UInt8] {
         guard let file = fopen(path, "rb") else {
             throw BenchError("\(path): \(String(cString: strerror(errno)))")
         }
@@ -29,7 +32,7 @@ package enum Files {
     }
 
     /// Names of what is in a folder, in order; none when there is no such folder.
-    package static func names(in folder: String) -> [String] {
+    public static func names(in folder: String) -> [String] {
         guard let opened = opendir(folder) else { return [] }
         defer { closedir(opened) }
         var names: [String] = []
@@ -43,16 +46,16 @@ package enum Files {
     }
 
     /// A line to standard error.
-    package static func note(_ line: String) {
+    public static func note(_ line: String) {
         let bytes = Array("\(line)\n".utf8)
         _ = write(STDERR_FILENO, bytes, bytes.count)
     }
 }
 
 /// What the calling thread has used of a core: other programs on the machine do not count.
-package enum ThreadTime {
+public enum ThreadTime {
     /// Nanoseconds since the thread began.
-    package static var now: Double {
+    public static var now: Double {
         var time = timespec()
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
         return Double(time.tv_sec) * 1e9 + Double(time.tv_nsec)

@@ -1,26 +1,27 @@
-package import CallEngine
+public import CallEngine
 import Protocols
 
 /// A recorded event stream: as payloads, and as the bytes that the socket would give.
-package struct Recording {
+public struct Recording {
     /// What a loop reads from a socket at once (`LoopConfiguration.receiveBufferBytes`).
-    package static let readBytes = 16 << 10
+    public static let readBytes = 16 << 10
 
-    package var name: String
+    /// Its file's name, or its folder's.
+    public var name: String
     /// How the recording's reader was subscribed.
-    package var subscription: CallGraph.Subscription
+    public var subscription: CallGraph.Subscription
     /// All events, one behind the other.
-    package var payloads: [UInt8] = []
+    public var payloads: [UInt8] = []
     /// Where in `payloads` each event lies.
-    package var events: [Range<Int>] = []
+    public var events: [Range<Int>] = []
     /// The same events as WebSocket text frames of a server.
-    package var stream: [UInt8] = []
+    public var stream: [UInt8] = []
     /// `stream` cut into reads; most cut an event in two.
-    package var reads: [Range<Int>] = []
+    public var reads: [Range<Int>] = []
 
     /// Loads `Tests/Fixtures/ari/asterisk-22/NAME.jsonl`, one event a line; of the name of a folder all that is in it, an event of
     /// each in turn, as if these calls were going on at the same time.
-    package init(_ name: String, _ subscription: CallGraph.Subscription) throws(BenchError) {
+    public init(_ name: String, _ subscription: CallGraph.Subscription) throws(BenchError) {
         self.name = name
         self.subscription = subscription
         let folder = "\(Files.root)/Tests/Fixtures/ari"

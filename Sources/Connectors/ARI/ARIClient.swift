@@ -402,7 +402,7 @@ extension Duration {
 
 extension RawSpan {
     /// Whether the ASCII bytes of `text` stand somewhere in these bytes.
-    fileprivate func contains(_ text: StaticString) -> Bool {
+    package func contains(_ text: StaticString) -> Bool {
         let count = text.utf8CodeUnitCount
         guard byteCount >= count else { return false }
         return withUnsafeBytes { bytes in
