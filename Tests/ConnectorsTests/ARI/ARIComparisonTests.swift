@@ -100,7 +100,9 @@ struct ARIComparisonTests {
         #expect(bench.run { bench.pbx.isAsked })
         bench.pbx.send(ComparisonBench.event(1))
         #expect(bench.run { bench.keeper.events.count == 1 })
-        #expect(bench.client.problem?.contains("50 ms") == true)
+        // It may have been asked for the second time by now.
+        #expect(bench.run { bench.log.lines.contains { $0.contains(" 50 ms") } })
+        #expect(bench.client.problem?.contains(" ms") == true)
         #expect(bench.keeper.order == ["event"])
         #expect(bench.run { bench.log.lines.contains { $0.contains("100 ms") } })
         // The answer to a question that was given up says nothing.

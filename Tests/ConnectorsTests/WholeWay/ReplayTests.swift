@@ -177,7 +177,8 @@ struct ReplayTests {
         configuration.callsPerSecond = 200
         configuration.totalCalls = 60
         configuration.ringMilliseconds = 50...100
-        configuration.talkMilliseconds = 50...100
+        // Long enough for more than eight at once, however slowly they come.
+        configuration.talkMilliseconds = 2000...2500
         let simulator = try bench.read(configuration, subscription: .calls)
         try bench.wait(for: "all calls to end") {
             simulator.statistics.contains(#""calls_finished":60"#) && bench.isSettled
