@@ -29,6 +29,10 @@ enum { BUFFER_GROUP = 0 };
 // An incremental buffer takes many receives, so fewer and larger ones cut fewer messages.
 enum { INCREMENTAL_FACTOR = 4 };
 
+// They are filled to the last byte, so fewer do: with a MiB of them what the kernel writes is still in the second-level
+// cache when it is read, with four it is not, and the others are needed only where a short message takes a buffer.
+enum { INCREMENTAL_SHARE = 4 };
+
 // With deferred task work the kernel makes at most max(20, number waited for) completions per wait
 // (IO_LOCAL_TW_DEFAULT_MAX, Linux 6.13). Under load it is therefore asked for a batch, with no time to wait.
 enum { BUSY_COMPLETIONS = 16, BUSY_BATCH = 256 };
@@ -44,8 +48,9 @@ struct creactor_ring {
     size_t memory_bytes;
     uint32_t buffer_count;
     uint32_t buffer_bytes;
-    // Buffers that the kernel got so far; the others wait until it runs out.
+    // Buffers that the kernel got so far; the others wait until it runs out. It gets `most` of them.
     uint32_t provided;
+    uint32_t most;
     uint32_t recycled;
     // Incremental buffers: how far each is filled.
     uint32_t *filled;
@@ -154,6 +159,8 @@ static int make_buffers(struct creactor_ring *ring, const struct creactor_ring_o
     if (result < 0) return result;
     ring->features |= CREACTOR_RING_BUFFER_RING;
     io_uring_buf_ring_init(ring->buffers);
+    bool fills = ring->features & CREACTOR_RING_INCREMENTAL;
+    ring->most = fills ? (ring->buffer_count + INCREMENTAL_SHARE - 1) / INCREMENTAL_SHARE : ring->buffer_count;
     ring->provided = (ring->buffer_count + 7) / 8;
     for (uint32_t i = 0; i < ring->provided; i++) add_buffer(ring, i, i);
     io_uring_buf_ring_advance(ring->buffers, (int)ring->provided);
@@ -427,7 +434,7 @@ void creactor_ring_commit_buffers(struct creactor_ring *ring) {
     if (ring->starved) {
         ring->starved = false;
         uint32_t wanted = ring->provided * 2;
-        if (wanted > ring->buffer_count) wanted = ring->buffer_count;
+        if (wanted > ring->most) wanted = ring->most;
         while (ring->provided < wanted) add_buffer(ring, ring->provided++, ring->recycled++);
     }
     if (ring->recycled == 0) return;

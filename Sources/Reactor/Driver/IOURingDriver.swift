@@ -19,6 +19,16 @@ final class IOURingDriver: Driver {
     private var receivesMultishot: Bool
     /// Connections whose receive has ended and is to be armed again once buffers are back.
     private var rearming: [UInt32] = []
+    /// Connections whose receive found no buffer, in the order in which they are armed again; those before
+    /// `starvingNext` were.
+    private var starving: [UInt32] = []
+    private var starvingNext = 0
+    /// How many of these are armed in this tick, and what says how many in the next: how many connections the
+    /// buffers sufficed for, and whether they did for all.
+    private var starvingShare = 1
+    private var served = 0
+    private var servedLast = -1
+    private var ranOut = false
     /// Operations on connections that the kernel still has.
     private var outstanding = 0
     private var isShuttingDown = false
@@ -93,6 +103,8 @@ final class IOURingDriver: Driver {
             if let deadline { nanoseconds = deadline.nanoseconds > now ? deadline.nanoseconds - now : 0 }
             if let gathering { gather = gathering.nanoseconds > now ? gathering.nanoseconds - now : 0 }
         }
+        // Buffers are there again, and input for them.
+        if isStarving { (nanoseconds, gather) = (0, 0) }
         let count = take(nanoseconds, gather: gather)
         loop.refreshNow()
         for index in 0..<count { dispatch(completions[index]) }
@@ -204,17 +216,22 @@ final class IOURingDriver: Driver {
             loop.counters.staleCompletions += 1
         }
         if completion.buffer >= 0 { creactor_ring_recycle(ring, completion.buffer) }
-        if completion.more == false { settle(index, userData.generation) }
+        if completion.more == false { settle(index, starved: completion.result == -ENOBUFS) }
     }
 
     private func handle(_ index: Int, _ completion: creactor_completion) {
         let result = completion.result
         if result > 0, let bytes = completion.bytes {
-            loop.didReceive(index, UnsafeRawBufferPointer(start: bytes, count: Int(result)))
+            if index != servedLast {
+                servedLast = index
+                served += 1
+            }
+            loop.didReceive(index, UnsafeMutableRawBufferPointer(start: bytes, count: Int(result)))
         } else if result == 0 {
             loop.didReceiveEnd(index)
         } else if result == -ENOBUFS {
             loop.counters.buffersExhausted += 1
+            ranOut = true
         } else if result == -EINVAL, receivesMultishot {
             receivesMultishot = false
         } else if result != -ECANCELED, result != -EAGAIN, result != -EINTR {
@@ -223,24 +240,48 @@ final class IOURingDriver: Driver {
     }
 
     /// The last completion of a receive: arm again, or let the slot go.
-    private func settle(_ index: Int, _ generation: UInt32) {
+    private func settle(_ index: Int, starved: Bool) {
         let slot = loop.slots.base + index
         if slot.pointee.fd < 0 {
             if isShuttingDown == false { loop.didRelease(index) }
         } else if wantsInput(slot), slot.pointee.flags.contains(.rearm) == false {
             slot.pointee.flags.insert(.rearm)
-            rearming.append(UInt32(index))
+            if starved { starving.append(UInt32(index)) } else { rearming.append(UInt32(index)) }
         }
     }
 
+    private var isStarving: Bool { starvingNext < starving.count }
+
+    /// Arms receives that have ended; of those that found no buffer only as many as will find one now, so that few
+    /// buffers do for many busy connections.
     private func rearm() {
-        for index in rearming {
-            let slot = loop.slots.base + Int(index)
-            guard slot.pointee.flags.contains(.rearm) else { continue }
-            slot.pointee.flags.remove(.rearm)
-            if wantsInput(slot) { armReceive(Int(index)) }
-        }
+        for index in rearming { _ = rearm(Int(index)) }
         rearming.removeAll(keepingCapacity: true)
+        starvingShare =
+            ranOut ? max(1, served) : min(2 * starvingShare, Int(IOURingDriver.maximumCompletionsPerTick))
+        (served, servedLast, ranOut) = (0, -1, false)
+        var turns = starvingShare
+        while turns > 0, isStarving {
+            if rearm(Int(starving[starvingNext])) { turns -= 1 }
+            starvingNext += 1
+        }
+        if isStarving == false {
+            starving.removeAll(keepingCapacity: true)
+            starvingNext = 0
+        } else if starvingNext >= 1024, 2 * starvingNext >= starving.count {
+            starving.removeFirst(starvingNext)
+            starvingNext = 0
+        }
+    }
+
+    /// Whether it was armed: it may be paused or gone by now.
+    private func rearm(_ index: Int) -> Bool {
+        let slot = loop.slots.base + index
+        guard slot.pointee.flags.contains(.rearm) else { return false }
+        slot.pointee.flags.remove(.rearm)
+        guard wantsInput(slot) else { return false }
+        armReceive(index)
+        return true
     }
 
     // MARK: Sending
