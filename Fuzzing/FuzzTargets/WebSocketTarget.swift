@@ -39,6 +39,8 @@ enum WebSocketTarget {
         try hold(whole == expected, "heard \(whole), not \(expected)")
         let cut = try listen(setting, pieces(stream, cuts))
         try hold(cut == expected, "cut at \(cuts): heard \(cut), not \(expected)")
+        let changing = try listen(setting, pieces(stream, cuts), changing: true)
+        try hold(changing == expected, "in place, cut at \(cuts): heard \(changing), not \(expected)")
         guard stream.count <= 2048 else { return }
         let single = try listen(setting, stream.map { [$0] })
         try hold(single == expected, "byte by byte: heard \(single), not \(expected)")
@@ -64,21 +66,27 @@ enum WebSocketTarget {
         return output
     }
 
-    private static func listen(_ setting: Setting, _ pieces: [[UInt8]]) throws(Finding) -> [Heard] {
+    /// - Parameter changing: Whether messages are unmasked where they lie.
+    private static func listen(
+        _ setting: Setting, _ pieces: [[UInt8]], changing: Bool = false
+    ) throws(Finding) -> [Heard] {
         var session = WebSocketSession(
             role: setting.role, limits: setting.limits,
             textValidation: setting.checksText ? .session : .reader)
         var heard: [Heard] = []
         try feed(pieces) { (bytes) throws(Finding) -> Int? in
+            var bytes = bytes
             var position = 0
             while true {
-                let rest = bytes.span.extracting(position..<bytes.count).bytes
                 let result: Parsed<WebSocketEvent>
-                do throws(WebSocketError) { result = try session.next(rest) } catch {
+                do throws(WebSocketError) {
+                    result = try next(&session, &bytes, from: position, changing: changing)
+                } catch {
                     heard.append(.failed(error))
                     try hold(session.state == .failed(error), "failed and not in that state")
                     return nil
                 }
+                let rest = bytes.span.extracting(position..<bytes.count).bytes
                 guard case .value(let event, let used) = result else {
                     if case .incomplete(let needed) = result {
                         try hold(needed > rest.byteCount, "needs \(needed) and has \(rest.byteCount)")
@@ -99,6 +107,15 @@ enum WebSocketTarget {
             }
         }
         return heard
+    }
+
+    private static func next(
+        _ session: inout WebSocketSession, _ bytes: inout [UInt8], from position: Int, changing: Bool
+    ) throws(WebSocketError) -> Parsed<WebSocketEvent> {
+        guard changing else { return try session.next(bytes.span.extracting(position..<bytes.count).bytes) }
+        var span = bytes.mutableSpan
+        var changeable = span.mutableBytes
+        return try session.next(changing: &changeable, from: position)
     }
 }
 

@@ -36,9 +36,12 @@ struct WebSocketCutTests {
         case failed(WebSocketError)
     }
 
-    /// - Parameter shared: A buffer that the session gathers in and gives back behind each read, if any.
+    /// - Parameters:
+    ///   - shared: A buffer that the session gathers in and gives back behind each read, if any.
+    ///   - changing: Whether the bytes may be unmasked where they lie.
     func listen(
-        _ role: WebSocketRole, _ stream: [UInt8], cutAt cuts: [Int], sharing shared: [UInt8]? = nil
+        _ role: WebSocketRole, _ stream: [UInt8], cutAt cuts: [Int], sharing shared: [UInt8]? = nil,
+        changing: Bool = false
     ) -> [Heard] {
         var session = WebSocketSession(role: role, limits: .init(frameBytes: 4096, messageBytes: 5000))
         var heard: [Heard] = []
@@ -50,11 +53,13 @@ struct WebSocketCutTests {
                 // What others would leave in it.
                 for index in buffer.indices { buffer[index] = 0xFF }
             }
+            var bytes = bytes
             var position = 0
             while true {
-                let rest = bytes.span.extracting(position..<bytes.count).bytes
                 do throws(WebSocketError) {
-                    guard case .value(let event, let used) = try session.next(rest) else { return position }
+                    let found = try next(&session, &bytes, from: position, changing: changing)
+                    guard case .value(let event, let used) = found else { return position }
+                    let rest = bytes.span.extracting(position..<bytes.count).bytes
                     position += used
                     switch event {
                     case .text(let payload): heard.append(.text(session.copied(payload, of: rest)))
@@ -72,6 +77,22 @@ struct WebSocketCutTests {
             }
         }
         return heard
+    }
+
+    private func next(
+        _ session: inout WebSocketSession, _ bytes: inout [UInt8], from position: Int, changing: Bool
+    ) throws(WebSocketError) -> Parsed<WebSocketEvent> {
+        guard changing else { return try session.next(bytes.span.extracting(position..<bytes.count).bytes) }
+        let before = bytes
+        var span = bytes.mutableSpan
+        var changeable = span.mutableBytes
+        let found = try session.next(changing: &changeable, from: position)
+        // What was not used comes again, and must be as it was.
+        var used = 0
+        if case .value(_, let count) = found { used = count }
+        #expect(bytes[..<position] == before[..<position])
+        #expect(bytes[(position + used)...] == before[(position + used)...])
+        return found
     }
 
     /// A stream of messages, some in fragments with control frames between them, and what must be heard.
@@ -122,6 +143,8 @@ struct WebSocketCutTests {
                 #expect(heard == expected, "SEED=\(seed) turn \(turn) cuts \(cuts.prefix(8))")
                 let sharing = listen(role, source, cutAt: cuts, sharing: [1, 2, 3])
                 #expect(sharing == expected, "SEED=\(seed) turn \(turn) cuts \(cuts.prefix(8)), sharing")
+                let changing = listen(role, source, cutAt: cuts, sharing: [1, 2, 3], changing: true)
+                #expect(changing == expected, "SEED=\(seed) turn \(turn) cuts \(cuts.prefix(8)), changing")
             }
         }
     }
@@ -140,6 +163,8 @@ struct WebSocketCutTests {
                 #expect(heard == expected, "SEED=\(seed) turn \(turn) cuts \(cuts.prefix(8))")
                 let sharing = listen(role, source, cutAt: cuts, sharing: [1, 2, 3])
                 #expect(sharing == expected, "SEED=\(seed) turn \(turn) cuts \(cuts.prefix(8)), sharing")
+                let changing = listen(role, source, cutAt: cuts, sharing: [1, 2, 3], changing: true)
+                #expect(changing == expected, "SEED=\(seed) turn \(turn) cuts \(cuts.prefix(8)), changing")
             }
         }
         #expect(failures > 5)
@@ -166,6 +191,19 @@ struct WebSocketCutTests {
                     return position
                 }
                 #expect(used <= count, "SEED=\(seed) turn \(turn)")
+                var changing = WebSocketSession(role: role)
+                let unmasked = page.atEnd(Array(source[..<count])) { buffer in
+                    var bytes = UnsafeMutableRawBufferPointer(mutating: UnsafeRawBufferPointer(buffer))
+                        .mutableBytes
+                    var position = 0
+                    while let result = try? changing.next(changing: &bytes, from: position),
+                        case .value(_, let step) = result, step > 0
+                    {
+                        position += step
+                    }
+                    return position
+                }
+                #expect(unmasked == used, "SEED=\(seed) turn \(turn)")
             }
         }
     }

@@ -4,8 +4,8 @@
 // the JSON scanner's speed. x86-64 uses SSE2, which every x86-64 has; arm64 uses NEON; anything else two
 // 64-bit words. All three give the same masks (bit k = byte k), and the word form is always compiled, so that
 // tests compare it with the wide one on any machine. -DCSCAN_PORTABLE takes the word form everywhere:
-// `make test PORTABLE=1` runs all tests on it. Only `cscan_index` and `cscan_follow`, which take
-// a whole text at a time, are chosen at run time by what the processor can do.
+// `make test PORTABLE=1` runs all tests on it. Only `cscan_index`, `cscan_follow` and
+// `cscan_xor_key`, which take a whole text or payload at a time, are chosen at run time by what the processor can do.
 //
 // Nothing here reads outside the bytes named in its contract.
 #ifndef CSCAN_H
@@ -143,44 +143,9 @@ CSCAN_INLINE uint32_t cscan_equal16(const void *p, const void *q) {
 // The eight bytes at `p` as a word; no alignment is asked for.
 CSCAN_INLINE uint64_t cscan_word8(const void *p) { return cscan_load8(p); }
 
-// Writes `count` bytes of `source` XORed with the repeated four bytes of `key` (RFC 6455 §5.3) to
-// `destination`; the low byte of `key` goes with the first byte. The two may be the same memory, but must
-// not overlap otherwise.
-CSCAN_INLINE void cscan_xor_key(void *destination, const void *source, size_t count, uint32_t key) {
-    uint8_t *d = (uint8_t *)destination;
-    const uint8_t *s = (const uint8_t *)source;
-    size_t i = 0;
-#if CSCAN_SSE2
-    __m128i k16 = _mm_set1_epi32((int)key);
-    for (; i + 64 <= count; i += 64) {
-        __m128i a = _mm_loadu_si128((const __m128i *)(s + i));
-        __m128i b = _mm_loadu_si128((const __m128i *)(s + i + 16));
-        __m128i c = _mm_loadu_si128((const __m128i *)(s + i + 32));
-        __m128i e = _mm_loadu_si128((const __m128i *)(s + i + 48));
-        _mm_storeu_si128((__m128i *)(d + i), _mm_xor_si128(a, k16));
-        _mm_storeu_si128((__m128i *)(d + i + 16), _mm_xor_si128(b, k16));
-        _mm_storeu_si128((__m128i *)(d + i + 32), _mm_xor_si128(c, k16));
-        _mm_storeu_si128((__m128i *)(d + i + 48), _mm_xor_si128(e, k16));
-    }
-    for (; i + 16 <= count; i += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(s + i));
-        _mm_storeu_si128((__m128i *)(d + i), _mm_xor_si128(v, k16));
-    }
-#elif CSCAN_NEON
-    uint8x16_t k16 = vreinterpretq_u8_u32(vdupq_n_u32(key));
-    for (; i + 16 <= count; i += 16) vst1q_u8(d + i, veorq_u8(vld1q_u8(s + i), k16));
-#endif
-    uint64_t k8 = ((uint64_t)key << 32) | key;
-    for (; i + 8 <= count; i += 8) {
-        uint64_t word = cscan_load8(s + i) ^ k8;
-        memcpy(d + i, &word, 8);
-    }
-    for (; i < count; i++) d[i] = s[i] ^ (uint8_t)(key >> (8 * (i & 3)));
-}
+// ---- Whole texts ------------------------------------------------------------------------------------
 
-// ---- Index of stops --------------------------------------------------------------------------------
-
-// The forms of `cscan_index` and `cscan_follow`, each wider than the one before.
+// The forms of `cscan_index`, `cscan_follow` and `cscan_xor_key`, each wider than the one before.
 enum { CSCAN_WORDS = 0, CSCAN_BASELINE = 1, CSCAN_AVX2 = 2, CSCAN_AVX512 = 3 };
 
 // The widest form that this machine can do.
@@ -195,6 +160,14 @@ int cscan_widest(void);
 // `words` has room for most + 1. Returns how many, without that one. Reads `count` bytes of `text` at most.
 // Every form gives the same bits.
 size_t cscan_index(const uint8_t *text, size_t count, size_t from, uint64_t *words, size_t most, int form);
+
+// Writes `count` bytes of `source` XORed with the repeated four bytes of `key` (RFC 6455 §5.3) to
+// `destination`; the low byte of `key` goes with the first byte. The two may be the same memory, but must
+// not overlap otherwise. Takes the widest form.
+void cscan_xor_key(void *destination, const void *source, size_t count, uint32_t key);
+
+// The same by one form, which the machine must be able to do. All write the same.
+void cscan_xor_key_by(void *destination, const void *source, size_t count, uint32_t key, int form);
 
 // ---- Key prediction --------------------------------------------------------------------------------
 

@@ -179,6 +179,14 @@ final class HTTPServerConnection: ConnectionHandler {
         return .all(bytes.byteCount)
     }
 
+    /// What goes to a WebSocket is unmasked where it lies.
+    func received(changing bytes: inout MutableRawSpan, on connection: Connection) -> Consumed {
+        guard phase == .upgraded, input.isEmpty, let webSocket else {
+            return received(bytes.bytes, on: connection)
+        }
+        return webSocket.received(changing: &bytes, on: connection)
+    }
+
     func drained(_ connection: Connection) {
         webSocket?.drained(connection)
     }

@@ -8,7 +8,7 @@ package import Reactor
 ///     connecting ──TCP, TLS──▶ handshaking ──101──▶ open ──Close sent or seen──▶ closing ──▶ ended
 ///         └───────────────────────┴──refused, timeout, lost──────────────────────────────────▲
 ///
-/// - A text or binary message that came in one unmasked frame is handed to the delegate where it lies.
+/// - A text or binary message that came in one frame is handed to the delegate where it lies.
 /// - Pings are answered here. Who wants to know whether the peer lives sends `ping()` and waits for
 ///   `WebSocketDelegate.pong`.
 /// - The closing handshake is bounded by `closeTimeout`, after which the connection is reset.
@@ -212,6 +212,27 @@ package final class WebSocketConnection: ConnectionHandler {
         return .all(bytes.byteCount)
     }
 
+    /// The same for a server, whose peer's messages are unmasked where they lie.
+    package func received(changing bytes: inout MutableRawSpan, on connection: Connection) -> Consumed {
+        guard role == .server, let delegate else { return received(bytes.bytes, on: connection) }
+        if let shared { session.lend(&shared.bytes) }
+        defer { if let shared { session.takeBack(&shared.bytes) } }
+        var position = 0
+        while phase == .open || phase == .closing {
+            do {
+                switch try session.next(changing: &bytes, from: position) {
+                case .incomplete(let needed): return Consumed(position, needed: needed)
+                case .value(let event, let used):
+                    handle(event, bytes.bytes.extracting(position..<bytes.byteCount), delegate)
+                    position += used
+                }
+            } catch {
+                fail(error)
+            }
+        }
+        return .all(bytes.byteCount)
+    }
+
     package func drained(_ connection: Connection) { delegate?.drained(self) }
 
     package func inputClosed(_ connection: Connection) {
@@ -226,10 +247,18 @@ package final class WebSocketConnection: ConnectionHandler {
 
     // MARK: - Events
 
+    @inline(__always)
     private func handle(_ event: WebSocketEvent, _ bytes: RawSpan, _ delegate: any WebSocketDelegate) {
         switch event {
         case .text(let payload): deliver(.text, payload, bytes, delegate)
         case .binary(let payload): deliver(.binary, payload, bytes, delegate)
+        case .ping, .pong, .close: control(event, bytes, delegate)
+        case .consumed: break
+        }
+    }
+
+    private func control(_ event: WebSocketEvent, _ bytes: RawSpan, _ delegate: any WebSocketDelegate) {
+        switch event {
         case .ping(let payload):
             let copy = session.copied(payload, of: bytes)
             send(.pong, copy.span.bytes)
@@ -237,7 +266,7 @@ package final class WebSocketConnection: ConnectionHandler {
         case .close(let code, let reason):
             let text = session.withPayload(reason, of: bytes) { String(decoding: $0) }
             peerClosed(code, text)
-        case .consumed: break
+        case .text, .binary, .consumed: break
         }
     }
 

@@ -104,6 +104,26 @@ public enum FrameWriter {
         }
     }
 
+    /// Masks or unmasks a whole payload in place (§5.3).
+    static func mask(_ payload: UnsafeMutableRawBufferPointer, key: UInt32) {
+        guard let base = payload.baseAddress else { return }
+        cscan_xor_key(base, base, payload.count, key)
+    }
+
+    /// How many forms of masking this machine can do, the plainest first; the last is used.
+    package static var forms: Int { Int(cscan_widest()) + 1 }
+
+    /// The same by one of the forms, for tests of them all.
+    package static func masked(_ bytes: [UInt8], key: UInt32, form: Int) -> [UInt8] {
+        precondition((0..<forms).contains(form))
+        var masked = bytes
+        masked.withUnsafeMutableBytes { bytes in
+            guard let base = bytes.baseAddress else { return }
+            cscan_xor_key_by(base, base, bytes.count, key, Int32(form))
+        }
+        return masked
+    }
+
     /// Appends bytes masked or unmasked (§5.3): copied and changed in one go.
     ///
     /// - Parameters:
@@ -113,6 +133,8 @@ public enum FrameWriter {
     ///   - output: Where they are appended.
     static func appendMasked(_ bytes: RawSpan, key: UInt32, phase: Int, to output: inout [UInt8]) {
         let count = bytes.byteCount
+        // Even none would be counted in the memory that all empty arrays of the process share.
+        guard count > 0 else { return }
         let turn = UInt32(phase & 3) * 8
         let turned = turn == 0 ? key : key >> turn | key << (32 - turn)
         bytes.withUnsafeBytes { source in

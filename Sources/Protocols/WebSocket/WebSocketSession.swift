@@ -3,9 +3,9 @@
 /// Read them with ``WebSocketSession/withPayload(_:of:_:)`` before the next call of
 /// ``WebSocketSession/next(_:)``.
 public enum WebSocketPayload: Equatable, Sendable {
-    /// In place: a range of the bytes that `next` was given.
+    /// In place, unmasked if need be: a range of the bytes that `next` was given, counted from where it began.
     case input(Range<Int>)
-    /// In the session's message buffer: assembled of fragments, or unmasked.
+    /// In the session's message buffer: assembled of fragments, or unmasked where `next` may not change the bytes.
     case message
     /// In the session's buffer for control frames, unmasked.
     case control
@@ -60,9 +60,9 @@ public struct WebSocketLimits: Sendable, Equatable {
 /// }
 /// ```
 ///
-/// - A text or binary message that a server sent in one frame is handed out where it lies and never copied.
-///   Masked and fragmented messages are gathered in one buffer of the session, bounded by the limits and
-///   given back when it grew large.
+/// - A text or binary message that came in one frame is handed out where it lies and never copied; a client's is
+///   unmasked there by ``next(changing:from:)``. Fragmented messages, and masked ones that a read cut in two, are
+///   gathered in one buffer of the session, bounded by the limits and given back when it grew large.
 /// - After `.incomplete` the same bytes come again in front of what follows. What was seen of a frame is
 ///   remembered, so that text is checked, and masks are removed, once, as bytes arrive: a byte that cannot
 ///   belong to UTF-8 fails the connection before its frame is complete.
@@ -138,14 +138,57 @@ public struct WebSocketSession: Sendable {
             return bytes.byteCount == 0 ? .incomplete(needed: 1) : .value(.consumed, used: bytes.byteCount)
         case .failed(let error): throw error
         }
-        do {
-            if seen == 0, fragmented == nil, let whole = try wholeMessage(bytes) { return whole }
+        do throws(WebSocketError) {
+            if seen == 0, fragmented == nil, role == .client, let whole = wholeMessage(bytes, from: 0) {
+                startMessage()
+                if whole.isText, checksText {
+                    guard validator.append(bytes.extracting(whole.payload)), validator.isComplete else {
+                        throw .invalidUTF8
+                    }
+                }
+                return .value(whole.event, used: whole.payload.upperBound)
+            }
             return try parse(bytes)
         } catch {
-            state = .failed(error)
-            message = []
-            throw error
+            throw failed(error)
         }
+    }
+
+    /// Takes the next event off the bytes from `position` on, like ``next(_:)`` given these; a masked message that is
+    /// there as a whole is unmasked where it lies.
+    ///
+    /// - Parameters:
+    ///   - bytes: Received bytes, which may be changed: bytes of an event are, and no others.
+    ///   - position: Where the last event's bytes ended.
+    /// - Returns: The event and the bytes it used, or how many are needed to go on, counted from `position`.
+    /// - Throws: As ``next(_:)`` does.
+    public mutating func next(
+        changing bytes: inout MutableRawSpan, from position: Int
+    ) throws(WebSocketError) -> Parsed<WebSocketEvent> {
+        guard role == .server, seen == 0, fragmented == nil, state == .open || state == .closeSent,
+            let whole = wholeMessage(bytes.bytes, from: position)
+        else {
+            return try next(bytes.bytes.extracting(position..<bytes.byteCount))
+        }
+        // The short way has seen that all of it lies within the bytes.
+        let start = position &+ whole.payload.lowerBound
+        bytes.withUnsafeMutableBytes { bytes in
+            guard let base = bytes.baseAddress else { return }
+            FrameWriter.mask(
+                UnsafeMutableRawBufferPointer(start: base + start, count: whole.payload.count),
+                key: whole.maskingKey)
+        }
+        if whole.isText, checksText {
+            let text = bytes.bytes.extracting(start..<start + whole.payload.count)
+            guard UTF8Validator.isValid(text) else { throw failed(.invalidUTF8) }
+        }
+        return .value(whole.event, used: whole.payload.upperBound)
+    }
+
+    private mutating func failed(_ error: WebSocketError) -> WebSocketError {
+        state = .failed(error)
+        message = []
+        return error
     }
 
     /// Lets `body` read the bytes of an event; they are valid until it returns.
@@ -224,50 +267,51 @@ public struct WebSocketSession: Sendable {
 
     // MARK: - Frames
 
+    /// A message of one frame that is there as a whole.
+    private struct WholeMessage {
+        var isText: Bool
+        /// Counted from where the frame begins.
+        var payload: Range<Int>
+        /// 0 when it is not masked.
+        var maskingKey: UInt32
+
+        @inline(__always)
+        var event: WebSocketEvent { isText ? .text(.input(payload)) : .binary(.input(payload)) }
+    }
+
     /// The short way for most frames: a message of one frame, of less than 64 KiB, that is there as a whole.
     ///
-    /// Gives what `parse` would give; `nil`, and nothing has changed, for anything else, also for what is wrong.
+    /// Nil for anything else, also for what is wrong: `parse` tells what it is.
     @inline(__always)
-    private mutating func wholeMessage(
-        _ bytes: RawSpan
-    ) throws(WebSocketError) -> Parsed<WebSocketEvent>? {
-        let count = bytes.byteCount
-        guard count >= 8 else { return nil }
-        let isServer = parser.role == .server
-        let head = UInt16(littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: 0, as: UInt16.self))
-        // FIN with text or binary, and a masking key if it must have one.
-        let isText = head & 0xFF == 0x81
-        guard isText || head & 0xFF == 0x82, (head & 0x8000 != 0) == isServer else { return nil }
-        var start = 2
-        var length = Int(head >> 8 & 0x7F)
-        if length > 125 {
-            guard length == 126 else { return nil }
-            length = Int(UInt16(bigEndian: bytes.unsafeLoadUnaligned(fromByteOffset: 2, as: UInt16.self)))
-            guard length > 125 else { return nil }
-            start = 4
-        }
-        let place = start
-        if isServer { start += 4 }
-        let end = start + length
-        guard end <= count, length <= parser.maximumPayload, length <= maximumMessage else { return nil }
-        startMessage()
-        let payload = start..<end
-        if isServer {
-            let key = bytes.unsafeLoadUnaligned(fromByteOffset: place, as: UInt32.self)
-            FrameWriter.appendMasked(
-                bytes.extracting(payload), key: UInt32(littleEndian: key), phase: 0, to: &message)
-            if isText, checksText {
-                let isValid = message.withUnsafeBytes { validator.append($0) }
-                guard isValid, validator.isComplete else { throw .invalidUTF8 }
+    private func wholeMessage(_ bytes: RawSpan, from position: Int) -> WholeMessage? {
+        let count = bytes.byteCount &- position
+        guard position >= 0, count >= 8 else { return nil }
+        let isMasked = parser.role == .server
+        // No header of this kind is longer than the eight bytes that are there.
+        return bytes.withUnsafeBytes { bytes -> WholeMessage? in
+            guard let base = bytes.baseAddress else { return nil }
+            let frame = base + position
+            let head = UInt16(littleEndian: frame.loadUnaligned(as: UInt16.self))
+            // FIN with text or binary, and a masking key if it must have one.
+            let isText = head & 0xFF == 0x81
+            guard isText || head & 0xFF == 0x82, (head & 0x8000 != 0) == isMasked else { return nil }
+            var start = 2
+            var length = Int(head >> 8 & 0x7F)
+            if length > 125 {
+                guard length == 126 else { return nil }
+                length = Int(UInt16(bigEndian: frame.loadUnaligned(fromByteOffset: 2, as: UInt16.self)))
+                guard length > 125 else { return nil }
+                start = 4
             }
-            return .value(isText ? .text(.message) : .binary(.message), used: end)
-        }
-        if isText, checksText {
-            guard validator.append(bytes.extracting(payload)), validator.isComplete else {
-                throw .invalidUTF8
+            var key: UInt32 = 0
+            if isMasked {
+                key = UInt32(littleEndian: frame.loadUnaligned(fromByteOffset: start, as: UInt32.self))
+                start &+= 4
             }
+            let end = start &+ length
+            guard end <= count, length <= parser.maximumPayload, length <= maximumMessage else { return nil }
+            return WholeMessage(isText: isText, payload: start..<end, maskingKey: key)
         }
-        return .value(isText ? .text(.input(payload)) : .binary(.input(payload)), used: end)
     }
 
     private mutating func parse(_ bytes: RawSpan) throws(WebSocketError) -> Parsed<WebSocketEvent> {

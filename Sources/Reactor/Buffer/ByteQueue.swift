@@ -22,6 +22,12 @@ struct ByteQueue {
         return UnsafeRawBufferPointer(start: base + Int(start), count: count)
     }
 
+    /// The same, to be changed where they wait.
+    var mutableBytes: UnsafeMutableRawBufferPointer {
+        guard let base else { return UnsafeMutableRawBufferPointer(start: nil, count: 0) }
+        return UnsafeMutableRawBufferPointer(start: base + Int(start), count: count)
+    }
+
     /// Appends a copy of `more`.
     ///
     /// - Parameter expected: The total that will be needed in the end, when known: growth stops there.

@@ -14,6 +14,12 @@ public protocol ConnectionHandler: AnyObject {
     /// - Returns: How much was used, from the front.
     func received(_ bytes: RawSpan, on connection: Connection) -> Consumed
 
+    /// Bytes arrived; until this returns their memory is the handler's, which may change them where they lie.
+    ///
+    /// This is what the loop calls. What is not used is carried over as it is left. The default implementation
+    /// lets `received(_:on:)` read them.
+    func received(changing bytes: inout MutableRawSpan, on connection: Connection) -> Consumed
+
     /// The send queue fell below the low-water mark after having been above the high-water mark or having
     /// refused something.
     func drained(_ connection: Connection)
@@ -30,6 +36,11 @@ public protocol ConnectionHandler: AnyObject {
 extension ConnectionHandler {
     /// Does nothing.
     public func opened(_ connection: Connection) {}
+
+    /// Changes nothing.
+    public func received(changing bytes: inout MutableRawSpan, on connection: Connection) -> Consumed {
+        received(bytes.bytes, on: connection)
+    }
 
     /// Does nothing.
     public func drained(_ connection: Connection) {}

@@ -173,7 +173,7 @@ final class EpollDriver: Driver {
             let count = creactor_receive(slot.pointee.fd, buffer, scratch.count)
             loop.counters.systemCalls += 1
             if count > 0 {
-                loop.didReceive(index, UnsafeRawBufferPointer(start: buffer, count: count))
+                loop.didReceive(index, UnsafeMutableRawBufferPointer(start: buffer, count: count))
                 guard slot.pointee.generation == generation, slot.pointee.fd >= 0 else { return }
                 // epoll(7): after a short read of a stream the socket is empty, and more gives a new edge;
                 // not so once the end has been signalled, whose edge is spent.

@@ -1,8 +1,8 @@
 extension Loop {
     // MARK: From the driver
 
-    /// Bytes came off the socket; borrowed until return.
-    func didReceive(_ slot: Int, _ bytes: UnsafeRawBufferPointer) {
+    /// Bytes came off the socket; borrowed until return, and may be changed until then.
+    func didReceive(_ slot: Int, _ bytes: UnsafeMutableRawBufferPointer) {
         counters.receives += 1
         counters.bytesIn += UInt64(bytes.count)
         let state = slots.base + slot
@@ -10,7 +10,7 @@ extension Loop {
         switch state.pointee.phase {
         case .handshaking, .open:
             if let tls = state.pointee.tls {
-                tls.feed(bytes)
+                tls.feed(UnsafeRawBufferPointer(bytes))
                 advanceTLS(slot)
             } else {
                 deliver(slot, bytes)
@@ -69,7 +69,7 @@ extension Loop {
     ///
     /// The carry holds the front of a cut message. It is completed only up to what the handler said it needs;
     /// from there on the handler gets `input` where it lies.
-    func deliver(_ slot: Int, _ input: UnsafeRawBufferPointer, again: Bool = false) {
+    func deliver(_ slot: Int, _ input: UnsafeMutableRawBufferPointer, again: Bool = false) {
         let state = slots.base + slot
         var rest = input[...]
         var mayPresent = again
@@ -89,13 +89,15 @@ extension Loop {
                 return
             }
             mayPresent = false
-            guard let used = present(slot, state.pointee.carry.bytes) else { return }
+            guard let used = present(slot, state.pointee.carry.mutableBytes) else { return }
             state.pointee.carry.consume(used.count, pool: pool)
             guard keepNeeded(slot, left: state.pointee.carry.count, needed: used.needed) else { return }
         }
         guard rest.isEmpty == false else { return }
-        let bytes = UnsafeRawBufferPointer(rebasing: rest)
-        if state.pointee.flags.contains(.readPaused) { return appendToCarry(slot, bytes) }
+        let bytes = UnsafeMutableRawBufferPointer(rebasing: rest)
+        if state.pointee.flags.contains(.readPaused) {
+            return appendToCarry(slot, UnsafeRawBufferPointer(bytes))
+        }
         guard let used = present(slot, bytes) else { return }
         let left = bytes.count - used.count
         guard left > 0 else { return }
@@ -104,11 +106,12 @@ extension Loop {
     }
 
     /// Calls the handler; nil when the connection takes no more input afterwards.
-    private func present(_ slot: Int, _ bytes: UnsafeRawBufferPointer) -> Consumed? {
+    private func present(_ slot: Int, _ bytes: UnsafeMutableRawBufferPointer) -> Consumed? {
         let state = slots.base + slot
         guard let handler = state.pointee.handler else { return nil }
         let generation = state.pointee.generation
-        let used = handler.received(bytes.bytes, on: handle(slot))
+        var span = bytes.mutableBytes
+        let used = handler.received(changing: &span, on: handle(slot))
         precondition(used.count >= 0 && used.count <= bytes.count, "used more bytes than were presented")
         guard state.pointee.generation == generation, state.pointee.phase == .open else { return nil }
         return used
@@ -163,7 +166,7 @@ extension Loop {
             let slot = Int(connection.slot)
             guard state.pointee.phase == .open || state.pointee.phase == .handshaking else { continue }
             guard state.pointee.flags.contains(.readPaused) == false else { continue }
-            deliver(slot, UnsafeRawBufferPointer(start: nil, count: 0), again: true)
+            deliver(slot, UnsafeMutableRawBufferPointer(start: nil, count: 0), again: true)
             guard isReading(connection) else { continue }
             if state.pointee.tls != nil { advanceTLS(slot) }
             guard isReading(connection) else { continue }

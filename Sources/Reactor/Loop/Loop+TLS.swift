@@ -65,7 +65,7 @@ extension Loop {
             if state.pointee.flags.contains(.readPaused) { return }
             switch tls.read(into: buffer) {
             case .bytes(let count):
-                deliver(slot, UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+                deliver(slot, UnsafeMutableRawBufferPointer(rebasing: buffer[..<count]))
             case .more:
                 return
             case .ended:

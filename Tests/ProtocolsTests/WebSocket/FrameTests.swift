@@ -94,13 +94,28 @@ struct FrameTests {
     func masking() {
         let key: UInt32 = 0xA1B2_C3D4
         let keyBytes: [UInt8] = [0xD4, 0xC3, 0xB2, 0xA1]
-        for count in 0..<70 {
+        for count in 0..<200 {
             for phase in 0..<4 {
                 let source = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ 3) }
                 var masked: [UInt8] = [9] + source
                 FrameWriter.mask(&masked, from: 1, key: key, phase: phase)
                 let expected = source.indices.map { source[$0] ^ keyBytes[($0 + phase) % 4] }
                 #expect(masked == [9] + expected)
+            }
+        }
+    }
+
+    @Test("every form of masking writes the same, and nothing else")
+    func maskingForms() throws {
+        let key: UInt32 = 0xA1B2_C3D4
+        let keyBytes: [UInt8] = [0xD4, 0xC3, 0xB2, 0xA1]
+        for count in Array(0..<300) + [511, 512, 513, 4099] {
+            let source = (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ 3) }
+            let expected = source.indices.map { source[$0] ^ keyBytes[$0 % 4] }
+            for form in 0..<FrameWriter.forms {
+                #expect(
+                    FrameWriter.masked(source, key: key, form: form) == expected,
+                    "\(count) bytes, form \(form)")
             }
         }
     }
