@@ -90,11 +90,12 @@ struct EventCorpus: Sendable {
                     EventCorpus.payloadBytes.contains(payload.count), corpus.rows.count < wanted
                 else { return }
                 let callID = placement.key.text.withUnsafeBytes { corpus.keep($0) }
-                let type = read.withStoredName(in: payload) { corpus.keep($0) }
-                corpus.rows.append(
-                    Row(
-                        callID: callID, type: type, payload: corpus.keep(payload),
-                        occurredAt: read.timestamp ?? Timestamp(microseconds: 0)))
+                read.withStoredName(in: payload) { name in
+                    corpus.rows.append(
+                        Row(
+                            callID: callID, type: corpus.keep(name), payload: corpus.keep(payload),
+                            occurredAt: read.timestamp ?? Timestamp(microseconds: 0)))
+                }
             }
             return true
         }

@@ -4,6 +4,8 @@ public import Protocols
 public struct CRMCall: Sendable, Hashable {
     /// Which PBX; index into the daemon's list.
     public var pbx: UInt16 = 0
+    /// Which loop writes the call's rows; means nothing to a CRM.
+    public var writer: UInt8 = 0
     /// The call's key at the PBX; basis of Bitrix24's `EXTERNAL_CALL_ID`.
     public var callID: String
     /// Of a conversation that is told as a call of its own: the key of the call it is part of.

@@ -120,6 +120,8 @@ public struct CallRecord: Sendable, BitwiseCopyable {
     public var outcome: CallOutcome = .none
     /// Marks.
     public var flags: Flags = []
+    /// Which loop writes the call's rows, so that they reach the database in their order.
+    public var writer: UInt8 = 0
     /// The call's key: linkedid, or the best the PBX gave.
     public var callID = InlineText<76>()
     /// Who called.

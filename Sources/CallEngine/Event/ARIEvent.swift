@@ -166,24 +166,23 @@ public struct ARIEvent: Sendable, BitwiseCopyable {
     /// An event of which nothing is known.
     public init() {}
 
-    /// Calls `body` with the word for `call_events.event_type`.
-    @inline(__always)
-    public func withStoredName<R>(
-        in payload: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> R
-    ) -> R {
+    /// Calls `body` with the word for `call_events.event_type`, borrowed for that call.
+    public func withStoredName(
+        in payload: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void
+    ) {
         guard kind == .other else {
             let name = kind.storedName
             return body(UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
         }
-        return withLowercasedType(in: payload, body)
+        withLowercasedType(in: payload, body)
     }
 
-    private func withLowercasedType<R>(
-        in payload: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> R
-    ) -> R {
+    private func withLowercasedType(
+        in payload: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void
+    ) {
         let lowered = type.withBytes(in: payload) { bytes in
             bytes.isEmpty ? Array("unknown".utf8) : bytes.map { $0 >= 0x41 && $0 <= 0x5A ? $0 | 0x20 : $0 }
         }
-        return lowered.withUnsafeBytes(body)
+        lowered.withUnsafeBytes(body)
     }
 }

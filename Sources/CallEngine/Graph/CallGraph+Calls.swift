@@ -86,6 +86,7 @@ extension CallGraph {
             startedAt: record.startedAt, answeredAt: record.answeredAt, endedAt: record.endedAt,
             outcome: record.outcome, hangupCause: record.hangupCause)
         told.pbx = record.pbx
+        told.writer = record.writer
         if isEnd {
             told.take(details.facts)
             told.take(details)

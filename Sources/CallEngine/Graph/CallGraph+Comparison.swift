@@ -257,6 +257,7 @@ extension CallGraph {
         let hash = mixed(key.hash, record.pbx)
         var state = CallState(
             record: record, key: key, hash: hash, stamp: stamp(), startedAt: PBXTime(record.startedAt))
+        state.record.writer = writerOfNewCalls
         state.isRegistered = isRegistered
         state.upAt = record.answeredAt.map { PBXTime($0) } ?? .none
         state.wasAnswered = record.status == .answered

@@ -93,6 +93,7 @@ extension CallGraph {
             startedAt: startedAt.timestamp ?? moment.receivedAt,
             insertedAt: moment.receivedAt)
         record.pbx = legs[slot].pbx
+        record.writer = writerOfNewCalls
         record.callID = key.text
         let hash = mixed(key.hash, legs[slot].pbx)
         var state = CallState(record: record, key: key, hash: hash, stamp: stamp(), startedAt: startedAt)

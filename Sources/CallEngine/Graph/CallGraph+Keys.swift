@@ -40,11 +40,11 @@ extension CallGraph {
     /// Calls `body` with the id of the call that an event belongs to, borrowed for that call.
     ///
     /// - Parameter payload: That event's.
-    public func withCallID<Result>(
+    public func withCallID(
         of placement: Placement, in payload: UnsafeRawBufferPointer,
-        _ body: (UnsafeRawBufferPointer) -> Result
-    ) -> Result {
+        _ body: (UnsafeRawBufferPointer) -> Void
+    ) {
         if placement.callID.isEmpty { return placement.key.text.withUnsafeBytes(body) }
-        return withID(placement.callID, in: payload, placement.pbx, body)
+        withID(placement.callID, in: payload, placement.pbx, body)
     }
 }

@@ -97,6 +97,8 @@ public struct CallGraph: ~Copyable {
     public let registry: CallRegistry
     /// Whether the CRM is told at which telephones a call rings.
     public var tellsTelephones = false
+    /// Which loop writes the rows of calls that begin from now on; kept with each call (`CallRecord.writer`).
+    public var writerOfNewCalls: UInt8 = 0
     /// What happened so far.
     public internal(set) var counters = Counters()
     /// Turns of the loops over legs, members of a bridge and merged calls: what is bounded for each event.
@@ -316,7 +318,8 @@ public struct CallGraph: ~Copyable {
         }
         let home = Int(legs[slot].home)
         let call = survivor(of: home)
-        var placement = Placement(key: calls[call].key, pbx: legs[slot].pbx)
+        var placement = Placement(
+            key: calls[call].key, pbx: legs[slot].pbx, writer: calls[call].record.writer)
         guard calls[call].keyIsFolded else { return placement }
         // A folded key is not the whole id; the event has it if it names this very call.
         if home == call, !event.channel.linkedID.isEmpty {
@@ -335,13 +338,13 @@ public struct CallGraph: ~Copyable {
         let key: CallKey = key(text, in: payload, pbx)
         if let known = findCall(key, pbx) {
             let call = survivor(of: known)
-            var placement = Placement(key: calls[call].key, pbx: pbx)
+            var placement = Placement(key: calls[call].key, pbx: pbx, writer: calls[call].record.writer)
             placement.openLegs = calls[call].totalOpen
             placement.hasEnded = calls[call].record.status == .finished
             if call == known { placement.callID = text }
             return placement
         }
-        var placement = Placement(key: key, pbx: pbx)
+        var placement = Placement(key: key, pbx: pbx, writer: writerOfNewCalls)
         placement.callID = text
         placement.hasEnded = event.kind == .channelDestroyed || event.kind == .stasisEnd
         return placement

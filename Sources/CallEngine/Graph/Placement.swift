@@ -6,6 +6,8 @@ public struct Placement: Sendable, BitwiseCopyable {
     public var callID = ARIText()
     /// Whose event it is.
     public var pbx: UInt16
+    /// Which loop writes the call's rows; of a call that is not followed, whichever writes those of new ones.
+    public var writer: UInt8
 
     /// Legs of the call that are there after this event.
     public var openLegs: UInt32 = 0
@@ -19,9 +21,10 @@ public struct Placement: Sendable, BitwiseCopyable {
     public var mergedCall: CallKey?
 
     /// An event of a call about whose legs nothing is known.
-    public init(key: CallKey, pbx: UInt16) {
+    public init(key: CallKey, pbx: UInt16, writer: UInt8 = 0) {
         self.key = key
         self.pbx = pbx
+        self.writer = writer
     }
 }
 

@@ -39,7 +39,12 @@ public struct LegRoles: OptionSet, Sendable, Hashable, BitwiseCopyable {
 
     /// The words stored in `call_legs.role`, joined by `+`.
     public var name: String {
-        Self.names.filter { contains($0.0) }.map(\.1).joined(separator: "+")
+        // Most legs have one role, which needs no new text.
+        var name = ""
+        for (role, word) in Self.names where contains(role) {
+            if name.isEmpty { name = word } else { name += "+" + word }
+        }
+        return name
     }
 }
 

@@ -2,17 +2,22 @@
 ///
 /// Holds up to `capacity` bytes of UTF-8; whoever stores a longer text keeps the whole elsewhere and marks
 /// the record (see `CallRecord.Flags.longTexts`). `capacity` is at most 255.
+///
+/// All of it can be inlined elsewhere: as a generic type it would otherwise be used through run-time type descriptions
+/// by the modules that write rows, at a hundred times the cost.
 public struct InlineText<let capacity: Int>: Sendable, BitwiseCopyable {
-    private var length: UInt8 = 0
-    private var storage = InlineArray<capacity, UInt8>(repeating: 0)
+    @usableFromInline var length: UInt8 = 0
+    @usableFromInline var storage = InlineArray<capacity, UInt8>(repeating: 0)
 
     /// An empty text.
+    @inlinable
     public init() {}
 
     /// Takes the first `capacity` bytes of `bytes`, never half of a UTF-8 sequence.
     ///
     /// - Returns: Whether all of it fitted.
     @discardableResult
+    @inlinable
     public mutating func assign(_ bytes: UnsafeRawBufferPointer) -> Bool {
         let kept = Self.fittingLength(of: bytes, limit: capacity)
         withUnsafeMutableBytes(of: &storage) { storage in
@@ -23,12 +28,13 @@ public struct InlineText<let capacity: Int>: Sendable, BitwiseCopyable {
     }
 
     /// Bytes used.
-    public var count: Int { Int(length) }
+    @inlinable public var count: Int { Int(length) }
 
     /// Whether nothing is stored; an empty text counts as absent everywhere.
-    public var isEmpty: Bool { length == 0 }
+    @inlinable public var isEmpty: Bool { length == 0 }
 
     /// The bytes, borrowed for the call of `body`.
+    @inlinable
     @inline(__always)
     public func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
         let count = Int(length)
@@ -36,11 +42,12 @@ public struct InlineText<let capacity: Int>: Sendable, BitwiseCopyable {
     }
 
     /// The text as a String (bytes that are no UTF-8 become U+FFFD).
-    public var string: String {
+    @inlinable public var string: String {
         withUnsafeBytes { String(decoding: $0, as: UTF8.self) }
     }
 
     /// Whether both hold the same bytes.
+    @inlinable
     @inline(__always)
     public static func == (left: Self, right: Self) -> Bool {
         guard left.length == right.length else { return false }
@@ -64,6 +71,7 @@ public struct InlineText<let capacity: Int>: Sendable, BitwiseCopyable {
     }
 
     /// How many of `bytes` fit in `limit` without cutting a UTF-8 sequence in two.
+    @inlinable
     public static func fittingLength(of bytes: UnsafeRawBufferPointer, limit: Int) -> Int {
         guard bytes.count > limit else { return bytes.count }
         var end = limit

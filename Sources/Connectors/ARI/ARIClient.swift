@@ -68,6 +68,9 @@ package final class ARIClient {
     /// Ticks that the last comparison took.
     var comparisonSlices = 0
     var holdLimit: Duration
+    /// Of the configuration; every request needs them.
+    private let basePath: String
+    private let authorization: String
     /// The filter of this connection was put.
     var isFiltered = false
     /// When the PBX started, as it said last.
@@ -108,6 +111,8 @@ package final class ARIClient {
         backoff = ARIBackoff(base: configuration.backoffBase, cap: configuration.backoffCap)
         subscriptionBackoff = backoff
         holdLimit = configuration.maximumHold
+        basePath = configuration.basePath
+        authorization = configuration.authorization
         var limits = HTTPClientConfiguration()
         limits.connectTimeout = configuration.connectTimeout
         limits.maximumBody = configuration.maximumSnapshotBytes
@@ -216,11 +221,11 @@ package final class ARIClient {
         _ method: String, _ path: String, body: [UInt8] = [],
         completion: @escaping (Result<HTTPClientResponse, HTTPClientError>) -> Void
     ) {
-        var fields = [("Authorization", configuration.authorization)]
+        var fields = [("Authorization", authorization)]
         if !body.isEmpty { fields.append(("Content-Type", "application/json")) }
         http.send(
             HTTPClientRequest(
-                method: method, target: configuration.basePath + path, fields: fields, body: body,
+                method: method, target: basePath + path, fields: fields, body: body,
                 timeout: configuration.requestTimeout), completion: completion)
     }
 

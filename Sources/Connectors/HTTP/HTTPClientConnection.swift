@@ -20,6 +20,7 @@ final class HTTPClientConnection: ConnectionHandler {
     private var phase = Phase.connecting
     private var reader: HTTPResponseReader
     private var timer: TimerID?
+    private var idleSince = MonotonicInstant(nanoseconds: 0)
     /// Whether a response was already received on it: only then can it be stale.
     private var isReused = false
     private var hasResponseBytes = false
@@ -46,7 +47,6 @@ final class HTTPClientConnection: ConnectionHandler {
     /// Sends a request; only when idle.
     func take(_ job: HTTPClient.Job) {
         guard case .idle = phase, let connection else { return client.retry(job) }
-        stopTimer()
         phase = .busy(job)
         job.connection = self
         hasResponseBytes = false
@@ -178,8 +178,7 @@ final class HTTPClientConnection: ConnectionHandler {
     private func finish(_ job: HTTPClient.Job, _ response: HTTPClientResponse, keepsAlive: Bool) {
         isReused = true
         if keepsAlive, client.loop.now - startedAt < client.configuration.maximumAge {
-            phase = .idle
-            startIdleTimer()
+            restUntilNeeded()
         } else {
             closeIdle()
         }
@@ -188,17 +187,30 @@ final class HTTPClientConnection: ConnectionHandler {
     }
 
     private func becomeIdle() {
-        phase = .idle
-        startIdleTimer()
+        stopTimer()
+        restUntilNeeded()
         client.becameIdle(self)
     }
 
-    private func startIdleTimer() {
-        stopTimer()
-        timer = client.loop.schedule(after: client.configuration.idleTimeout) { [weak self] in
+    private func restUntilNeeded() {
+        phase = .idle
+        idleSince = client.loop.now
+        if timer == nil { watchIdleness(from: idleSince) }
+    }
+
+    /// One timer as long as the connection lives, and not one a request.
+    private func watchIdleness(from start: MonotonicInstant) {
+        let end = start + client.configuration.idleTimeout
+        timer = client.loop.schedule(at: end) { [weak self] in
             guard let self else { return }
             timer = nil
-            if isIdle { closeIdle() }
+            if !isIdle {
+                watchIdleness(from: client.loop.now)
+            } else if idleSince + client.configuration.idleTimeout <= client.loop.now {
+                closeIdle()
+            } else {
+                watchIdleness(from: idleSince)
+            }
         }
     }
 

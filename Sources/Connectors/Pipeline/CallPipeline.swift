@@ -29,8 +29,8 @@ package struct HandedCalls: Sendable {
 ///     received ─▶ ARIEventReader ─▶ CallGraph.handle ─┬─ own rows ─────▶ GroupCommit
 ///                                                     └─ another's ─▶ HandoffBlock ─ mailbox ─▶ GroupCommit there
 ///
-/// The calls of a PBX live on the loop that reads it, so everything about a call happens in one place, in order. Their
-/// rows are spread over the loops by the hash of the call's id, since writing costs far more than deriving.
+/// The calls of a PBX live on the loop that reads it, so everything about a call happens in one place, in order. That loop
+/// writes their rows too; when it is behind, another one writes those of calls that begin (`WriterLoads`).
 package final class CallPipeline {
     /// What all pipelines of the daemon share.
     package struct Shared: Sendable {
@@ -44,6 +44,8 @@ package final class CallPipeline {
         package var metrics: Metrics
         /// Events per type.
         package var statistics: EventStatistics
+        /// What each loop has on its way to the database.
+        package let writerLoads: WriterLoads
         /// Times in which a PBX was not heard.
         package let gaps = GapLog()
         /// What becomes one row of `calls`.
@@ -73,6 +75,7 @@ package final class CallPipeline {
             }
             self.metrics = metrics
             statistics = EventStatistics()
+            writerLoads = WriterLoads(count: count)
         }
 
         /// Blocks on their way to one shard; at 256 KiB a block, far more than a loop can fall behind.
@@ -80,12 +83,6 @@ package final class CallPipeline {
         /// What can be said of one call besides its events between two turns of its loop: that it became part of
         /// another, that it ended unseen, its id in Bitrix24; and one to spare.
         package static let controlMessagesPerCall = 4
-
-        /// Whose shard a call's hash falls into.
-        package func shard(of hash: UInt64) -> Int {
-            // The low bits choose the place in a shard's tables; the high bits choose the shard.
-            Int((hash >> 32) % UInt64(mailboxes.count))
-        }
     }
 
     let loop: Loop
@@ -131,6 +128,7 @@ package final class CallPipeline {
             maximumLegs: shared.registries[index].capacity * 4, grouping: shared.grouping,
             prefixes: shared.prefixes)
         graph.tellsTelephones = shared.tellsTelephones
+        graph.writerOfNewCalls = UInt8(index)
         outgoingCalls = Array(repeating: HandedCalls(), count: shared.mailboxes.count)
         heldActions = Array(repeating: [], count: shared.mailboxes.count)
         outgoing = Array(repeating: nil, count: shared.mailboxes.count)
@@ -189,7 +187,7 @@ package final class CallPipeline {
             graph.handle(
                 event, payload: payload, pbx: pbx, subscription: subscription, receivedAt: receivedAt,
                 now: loop.now.nanoseconds, actions: &actions)
-            ?? Placement(key: Self.unknownKey(shared.hasher), pbx: pbx)
+            ?? Placement(key: Self.unknownKey(shared.hasher), pbx: pbx, writer: UInt8(index))
         if !watches[Int(pbx)].unseen.isEmpty { watches[Int(pbx)].noteSeen(placement) }
         guard event.kind != .channelSnapshot else { return placement }
         eventsInTick += 1
@@ -216,11 +214,11 @@ package final class CallPipeline {
         _ event: ARIEvent, _ payload: UnsafeRawBufferPointer, _ placement: Placement, _ receivedAt: Timestamp,
         _ payloadCount: Int
     ) {
-        let owner = shared.shard(of: placement.key.hash)
-        if owner == index {
+        let writer = Int(placement.writer)
+        if writer == index {
             store(event, payload, placement, receivedAt, loop.now, payloadCount)
         } else {
-            handOff(event, payload, placement, receivedAt, payloadCount, to: owner)
+            handOff(event, payload, placement, receivedAt, payloadCount, to: writer)
         }
     }
 
@@ -356,10 +354,13 @@ package final class CallPipeline {
         injected.withEvent(hasher: shared.hasher) { event, buffer, payloadCount, placement in
             count(event, buffer)
             let receivedAt = WallClock.now()
+            var placement = placement
+            placement.writer = UInt8(index)
             if graph.mayTakeInjected(event, payload: buffer) {
-                _ = graph.handle(
+                let placed = graph.handle(
                     event, payload: buffer, pbx: CallGraph.noPBX, subscription: .applicationOnly,
                     receivedAt: receivedAt, now: loop.now.nanoseconds, actions: &actions)
+                if let placed { placement.writer = placed.writer }
             }
             write(event, buffer, placement, receivedAt, payloadCount)
         }
@@ -393,6 +394,7 @@ package final class CallPipeline {
     private func endTick() {
         for owner in outgoing.indices where outgoing[owner] != nil { send(to: owner) }
         drain()
+        chooseWriter()
         if eventsInTick > 0 {
             measure(.state, since: loop.now, count: eventsInTick)
             eventsInTick = 0
@@ -400,16 +402,22 @@ package final class CallPipeline {
         report()
     }
 
+    private func chooseWriter() {
+        guard shared.mailboxes.count > 1 else { return }
+        shared.writerLoads.set(commit.bytesOnTheWay, of: index)
+        graph.writerOfNewCalls = UInt8(shared.writerLoads.writer(forCallsOf: index))
+    }
+
     /// Hands changed calls to whoever writes their rows, and with them what the CRM shall be told.
     private func drain() {
         defer { actions.removeAll(keepingCapacity: true) }
         graph.drain(actions: &actions) { record, long, details in
             let long = long.map(Self.stored)
-            let owner = shared.shard(of: Self.hash(of: record, long, shared.hasher))
-            if owner == index {
+            let writer = Int(record.writer)
+            if writer == index {
                 commit.appendCall(record, longTexts: long, details: details)
             } else {
-                outgoingCalls[owner].rows.append(record, longTexts: long, details: details)
+                outgoingCalls[writer].rows.append(record, longTexts: long, details: details)
             }
         }
         if !shared.tellsCRM { actions.removeAll(keepingCapacity: true) }
@@ -417,23 +425,10 @@ package final class CallPipeline {
         for owner in outgoingCalls.indices where owner != index {
             var told = heldActions[owner]
             heldActions[owner].removeAll()
-            if !actions.isEmpty { told += actions.filter { self.owner(of: $0) == owner } }
+            if !actions.isEmpty { told += actions.filter { $0.call.writer == owner } }
             sendCalls(told, to: owner)
         }
-        for action in actions where owner(of: action) == index { commit.attach(crm: action) }
-    }
-
-    /// A folded id's row goes where its events go: the hash is that of the whole id.
-    private static func hash(
-        of record: borrowing CallRecord, _ long: LongTexts?, _ hasher: TextHash
-    ) -> UInt64 {
-        if let whole = long?.callID { return whole.withUnsafeBytes { hasher($0) } }
-        return record.callID.withUnsafeBytes { hasher($0) }
-    }
-
-    private func owner(of action: CRMAction) -> Int {
-        var callID = action.call.wholeID ?? action.call.callID
-        return shared.shard(of: callID.withUTF8 { shared.hasher(UnsafeRawBufferPointer($0)) })
+        for action in actions where action.call.writer == index { commit.attach(crm: action) }
     }
 
     private func measure(_ stage: LatencyStage, since receipt: MonotonicInstant, count: Int) {

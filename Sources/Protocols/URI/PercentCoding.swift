@@ -64,8 +64,14 @@ public enum PercentCoding {
         }
     }
 
+    /// `text` with everything but the unreserved characters encoded; most names need nothing.
+    public static func encoded(_ text: String, plus: Plus = .literal) -> String {
+        if text.utf8.allSatisfy(ASCII.isUnreserved) { return text }
+        return encoded(text[...], plus: plus)
+    }
+
     /// `text` with everything but the unreserved characters encoded.
-    public static func encoded(_ text: some StringProtocol, plus: Plus = .literal) -> String {
+    public static func encoded(_ text: Substring, plus: Plus = .literal) -> String {
         var output: [UInt8] = []
         encode(text, plus: plus, into: &output)
         return String(decoding: output, as: UTF8.self)

@@ -37,15 +37,18 @@ struct DaemonPlan: Sendable {
         _ = crmActions.post(actions)
     }
 
-    /// The shard that owns the call.
-    func shard(of callID: String) -> Int {
-        var callID = callID
-        return shared.shard(of: callID.withUTF8 { shared.hasher(UnsafeRawBufferPointer($0)) })
+    /// The call as the engine has it; `nil` when it is not live.
+    func liveCall(_ callID: String) -> CallRecord? {
+        for registry in shared.registries {
+            if let found = registry.find(callID: callID) { return found }
+        }
+        return nil
     }
 
-    /// The id that Bitrix24 gave is stored by the shard that owns the call.
+    /// The id that Bitrix24 gave is stored by the loop that writes the call's rows; of a call that is forgotten none is on
+    /// its way, and any loop will do.
     func registered(_ callID: String, _ bitrixCallID: String) {
-        let mailbox = shared.mailboxes[shard(of: callID)]
+        let mailbox = shared.mailboxes[liveCall(callID).map { Int($0.writer) } ?? 0]
         if !mailbox.postControl(.registered(callID: callID, bitrixCallID: bitrixCallID)) {
             metrics.add(.handoffDropped)
         }
@@ -93,7 +96,7 @@ struct StartError: Error, CustomStringConvertible {
 struct Daemon {
     /// How long a busy loop lets events gather: nobody sees a call closer than that, and a turn of the loop, with its
     /// batch, hand-over and wake-ups, costs as much as tens of events.
-    static let gathering: Duration = .milliseconds(2)
+    static let gathering: Duration = .milliseconds(4)
     /// What a stopping loop may take to write out what waits; with the rest it stays below the 10 s that are promised.
     static let flushTime: Duration = .seconds(5)
     /// And what the CRM may take after that.

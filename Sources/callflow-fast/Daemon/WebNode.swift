@@ -199,7 +199,7 @@ final class WebNode {
                 let seenAt = sightings[pbxName(of: call)]?.seenAt
                 let lastSeen = [seenAt, call.startedAt, call.answeredAt].compactMap { $0 }.max()
                 let pbx = plan.settings.pbxs.names.firstIndex(of: pbxName(of: call)) ?? 0
-                return plan.shared.mailboxes[plan.shard(of: call.callID)].post(
+                return plan.shared.mailboxes[plan.loop(ofPBX: pbx)].post(
                     .endStored(call, at: lastSeen ?? call.insertedAt, pbx: UInt16(pbx)))
             }
             guard !forgotten.isEmpty else { return }
@@ -332,10 +332,7 @@ extension WebNode: APIEnvironment {
     }
 
     func liveCall(callID: String) -> CallRecord? {
-        for registry in plan.shared.registries {
-            if let found = registry.find(callID: callID) { return found }
-        }
-        return nil
+        plan.liveCall(callID)
     }
 
     var replaySettings: ReplaySettings {

@@ -69,8 +69,9 @@ final class Playback {
             unplaced += 1
             return
         }
-        placements.append(
-            graph.withCallID(of: placement, in: payload) { String(decoding: $0, as: UTF8.self) })
+        graph.withCallID(of: placement, in: payload) {
+            placements.append(String(decoding: $0, as: UTF8.self))
+        }
     }
 
     /// A connection to the PBX opened.

@@ -25,4 +25,16 @@ package struct BatchID: Hashable, Sendable {
 
     /// How the ledger and a dead letter spell the writer.
     var writerName: String { Self.name(of: writer) }
+
+    /// The same as bytes; each batch needs it.
+    var writerNameBytes: [UInt8] {
+        let digits = max(1, (64 - writer.leadingZeroBitCount + 3) / 4)
+        return [UInt8](unsafeUninitializedCapacity: digits) { bytes, count in
+            for index in 0..<digits {
+                let digit = UInt8(truncatingIfNeeded: writer >> UInt64((digits - 1 - index) * 4)) & 15
+                bytes[index] = digit < 10 ? 0x30 + digit : 0x57 + digit
+            }
+            count = digits
+        }
+    }
 }

@@ -51,18 +51,18 @@ enum CallColumn: Int, CaseIterable {
         }
     }
 
-    /// Its type, and bytes of a usual element.
-    var type: (PostgresType, usualBytes: Int) {
+    /// Its type.
+    var type: PostgresType {
         switch self {
-        case .id: (.uuid, 16)
-        case .callID, .callerNumber, .calleeNumber: (.text, 20)
-        case .direction, .status, .outcome, .pbx, .outcomeRule, .hungUpBy: (.text, 10)
-        case .answeredBy, .operatorNumber, .transferredBy, .transferredTo, .queue, .mergedInto: (.text, 4)
-        case .startedAt, .answeredAt, .endedAt, .insertedAt, .updatedAt: (.timestamp, 8)
-        case .derivedAt, .ringStartedAt, .talkStartedAt: (.timestamp, 8)
-        case .hangupCause, .sipCode, .attempts: (.int4, 4)
-        case .wait, .ring, .talk, .hold, .postDial: (.int8, 8)
-        case .endedEstimated, .partial, .incomplete: (.bool, 1)
+        case .id: .uuid
+        case .callID, .callerNumber, .calleeNumber: .text
+        case .direction, .status, .outcome, .pbx, .outcomeRule, .hungUpBy: .text
+        case .answeredBy, .operatorNumber, .transferredBy, .transferredTo, .queue, .mergedInto: .text
+        case .startedAt, .answeredAt, .endedAt, .insertedAt, .updatedAt: .timestamp
+        case .derivedAt, .ringStartedAt, .talkStartedAt: .timestamp
+        case .hangupCause, .sipCode, .attempts: .int4
+        case .wait, .ring, .talk, .hold, .postDial: .int8
+        case .endedEstimated, .partial, .incomplete: .bool
         }
     }
 
@@ -75,10 +75,13 @@ enum CallColumn: Int, CaseIterable {
     static let names = allCases.map(\.name).joined(separator: ", ")
 }
 
-/// `CallRows` as columns, in the order of `CallColumn`.
+/// `CallRows` as columns, in the order of `CallColumn`; their memory is used again for the next rows.
 struct CallColumns {
+    /// Memory of a column that is kept; a hundred rows or so.
+    static let keptBytes = 4 << 10
+
     /// By `CallColumn.rawValue`; with their headers.
-    private var columns: [PostgresArray] = []
+    private(set) var columns = CallColumn.allCases.map { PostgresArray(of: $0.type) }
     /// Texts that had to be cut or cleaned.
     private(set) var textsChanged = 0
 
@@ -88,13 +91,10 @@ struct CallColumns {
         _modify { yield &columns[column.rawValue] }
     }
 
-    /// Encodes all rows.
-    init(_ rows: CallRows, pbxNames: [String]) {
-        columns.reserveCapacity(CallColumn.allCases.count)
-        for column in CallColumn.allCases {
-            let (type, usualBytes) = column.type
-            columns.append(PostgresArray(of: type, elements: rows.count, usualBytes: usualBytes))
-        }
+    /// Encodes all rows, in place of those before.
+    mutating func encode(_ rows: CallRows, pbxNames: [String]) {
+        for index in columns.indices { columns[index].removeAll(keepingUpTo: Self.keptBytes) }
+        textsChanged = 0
         for (row, record) in rows.records.enumerated() {
             self[.id].append(high: record.id.high, low: record.id.low)
             textsChanged += rows.withCallID(at: row) { self[.callID].append(columnText: $0) } ? 1 : 0
@@ -152,9 +152,6 @@ struct CallColumns {
     private mutating func append<let size: Int>(_ text: InlineText<size>, to column: CallColumn) {
         textsChanged += text.withUnsafeBytes { self[column].append(optionalColumnText: $0) } ? 1 : 0
     }
-
-    /// The columns, with their headers.
-    func parameters() -> [PostgresArray] { columns }
 }
 
 /// Durations as they are stored: `nil` while they go on.

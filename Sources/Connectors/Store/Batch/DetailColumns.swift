@@ -38,16 +38,16 @@ enum LegColumn: Int, CaseIterable {
         }
     }
 
-    /// Its type, and bytes of a usual element.
-    var type: (PostgresType, usualBytes: Int) {
+    /// Its type.
+    var type: PostgresType {
         switch self {
-        case .callID, .channelID, .name, .dialedBy: (.text, 24)
-        case .endNumber, .role, .result, .evidence, .pbx, .cameFrom: (.text, 8)
-        case .number, .segment, .cause, .sipCode: (.int4, 4)
+        case .callID, .channelID, .name, .dialedBy: .text
+        case .endNumber, .role, .result, .evidence, .pbx, .cameFrom: .text
+        case .number, .segment, .cause, .sipCode: .int4
         case .startedAt, .dialedAt, .ringingAt, .answeredAt, .talkStartedAt, .endedAt, .derivedAt:
-            (.timestamp, 8)
-        case .ring, .talk, .hold: (.int8, 8)
-        case .endedEstimated: (.bool, 1)
+            .timestamp
+        case .ring, .talk, .hold: .int8
+        case .endedEstimated: .bool
         }
     }
 }
@@ -72,33 +72,30 @@ enum SegmentColumn: Int, CaseIterable {
         }
     }
 
-    /// Its type, and bytes of a usual element.
-    var type: (PostgresType, usualBytes: Int) {
+    /// Its type.
+    var type: PostgresType {
         switch self {
-        case .callID: (.text, 24)
-        case .kind, .name, .result, .by, .transfer: (.text, 8)
-        case .number: (.int4, 4)
-        case .startedAt, .endedAt, .derivedAt: (.timestamp, 8)
+        case .callID: .text
+        case .kind, .name, .result, .by, .transfer: .text
+        case .number: .int4
+        case .startedAt, .endedAt, .derivedAt: .timestamp
         }
     }
 }
 
-/// Legs and segments of the ended calls of a batch, as columns.
+/// Legs and segments of the ended calls of a batch, as columns; their memory is used again for the next batch.
 struct DetailColumns {
-    private(set) var legs: [PostgresArray]
-    private(set) var segments: [PostgresArray]
+    private(set) var legs = LegColumn.allCases.map { PostgresArray(of: $0.type) }
+    private(set) var segments = SegmentColumn.allCases.map { PostgresArray(of: $0.type) }
     /// Call, number of legs, number of segments, and which derivation, of calls that had been written before.
-    private(set) var surplus: [PostgresArray]
+    private(set) var surplus = [PostgresType.text, .int4, .int4, .timestamp].map { PostgresArray(of: $0) }
 
-    init(_ rows: CallRows, pbxNames: [String]) {
+    /// Encodes what ended calls have, in place of what was there before.
+    mutating func encode(_ rows: CallRows, pbxNames: [String]) {
+        Self.clear(&legs)
+        Self.clear(&segments)
+        Self.clear(&surplus)
         let details = rows.details
-        legs = LegColumn.allCases.map {
-            PostgresArray(of: $0.type.0, elements: details.legs.count, usualBytes: $0.type.usualBytes)
-        }
-        segments = SegmentColumn.allCases.map {
-            PostgresArray(of: $0.type.0, elements: details.segments.count, usualBytes: $0.type.usualBytes)
-        }
-        surplus = [PostgresType.text, .int4, .int4, .timestamp].map { PostgresArray(of: $0) }
         for (row, record) in rows.records.enumerated() {
             guard let entry = details.entry(of: row), entry.isOver else { continue }
             rows.withCallID(at: row) { callID in
@@ -122,6 +119,10 @@ struct DetailColumns {
         for index in surplus.indices { surplus[index].finish() }
     }
 
+    private static func clear(_ columns: inout [PostgresArray]) {
+        for index in columns.indices { columns[index].removeAll(keepingUpTo: CallColumns.keptBytes) }
+    }
+
     private mutating func append(
         _ leg: LegRecord, _ number: Int, _ callID: UnsafeRawBufferPointer, _ segment: Int32,
         _ derivedAt: Timestamp, _ pbxNames: [String]
@@ -132,7 +133,7 @@ struct DetailColumns {
         set(.channelID) { channel in leg.channelID.withUnsafeBytes { _ = channel.append(columnText: $0) } }
         set(.name) { _ = $0.append(text: leg.name) }
         set(.endNumber) { _ = $0.append(text: leg.number) }
-        set(.role) { $0.append([UInt8](leg.roles.name.utf8)) }
+        set(.role) { $0.append(leg.roles) }
         set(.result) { $0.append(optional: leg.result.name) }
         set(.evidence) { $0.append(optional: leg.evidence.name) }
         set(.pbx) { $0.append(pbx: leg.pbx, pbxNames) }
@@ -174,6 +175,12 @@ struct DetailColumns {
 }
 
 extension PostgresArray {
+    /// Appends the words of a leg's roles, joined as the table has them.
+    mutating func append(_ roles: LegRoles) {
+        var name = roles.name
+        name.withUTF8 { append(UnsafeRawBufferPointer($0)) }
+    }
+
     /// Appends a text as its column takes it; an empty one is NULL.
     ///
     /// - Returns: Whether it had to be changed.

@@ -37,14 +37,6 @@ struct PostgresArray {
         bytes = [UInt8](repeating: 0, count: Self.headerBytes)
     }
 
-    /// The same, with memory for so many elements of that size taken at once.
-    init(of type: PostgresType, elements: Int, usualBytes: Int) {
-        self.type = type
-        bytes = []
-        bytes.reserveCapacity(Self.headerBytes + elements * (4 + usualBytes))
-        bytes.append(contentsOf: repeatElement(0, count: Self.headerBytes))
-    }
-
     /// The elements, without the header.
     var elements: ArraySlice<UInt8> { bytes[Self.headerBytes...] }
 

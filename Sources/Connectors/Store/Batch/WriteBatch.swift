@@ -202,12 +202,17 @@ extension WriteBatch {
     /// Columns of the calls upsert, or `nil` without calls.
     func callParameters(pbxNames: [String]) -> [PostgresArray]? {
         guard calls.count > 0 else { return nil }
-        return CallColumns(calls, pbxNames: pbxNames).parameters()
+        var columns = CallColumns()
+        columns.encode(calls, pbxNames: pbxNames)
+        return columns.columns
     }
 
     /// Columns of the inserts of legs and segments, or `nil` without any.
     func detailParameters(pbxNames: [String]) -> DetailColumns? {
-        calls.details.hasParts ? DetailColumns(calls, pbxNames: pbxNames) : nil
+        guard calls.details.hasParts else { return nil }
+        var columns = DetailColumns()
+        columns.encode(calls, pbxNames: pbxNames)
+        return columns
     }
 
     /// Columns of the update of Bitrix24's ids, or `nil` without any.

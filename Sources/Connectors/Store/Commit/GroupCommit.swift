@@ -45,6 +45,8 @@ package final class GroupCommit {
     let settings: CommitSettings
     let metrics: Metrics
     let logger: Logger
+    /// How often what waits is looked at for its age.
+    private let spillLook: Duration
     /// Names this shard's batches of this run.
     let name: UInt64
 
@@ -100,6 +102,7 @@ package final class GroupCommit {
         self.writer = writer
         self.spool = spool
         self.settings = settings
+        spillLook = settings.spillAfter / 4
         name = BatchID.writer(random: random)
         slots = CommitSlots(random: random.byteSwapped &* 0x9E37_79B9_7F4A_7C15)
         self.metrics = metrics
@@ -124,6 +127,12 @@ package final class GroupCommit {
     /// Bytes gathered or waiting in memory (those on the way to the database not counted).
     package var waitingBytes: Int {
         queuedBytes + gathering.byteCount + behind.byteCount + backlog.pendingBytes
+    }
+    /// Bytes received that are not known to be durable, those in the spool left out.
+    package var bytesOnTheWay: Int {
+        unreleased.reduce(gathering.byteCount + behind.byteCount) {
+            $1.isSettled || $1.spoolKey != nil ? $0 : $0 + $1.byteCount
+        }
     }
     /// Batches on the way.
     package var inFlightCount: Int { writer.inFlightCount }
@@ -406,18 +415,17 @@ extension GroupCommit {
 
     /// Comes back when something waits for time to pass.
     private func armTimer() {
-        var delays: [Duration] = []
+        var shortest: Duration?
+        func wait(_ delay: Duration) { shortest = shortest.map { min($0, delay) } ?? delay }
         // Under load the next tick comes by itself; the timer is for the last rows before silence.
-        if !gathering.isEmpty, !backlog.isSpilling, writer.canAccept { delays.append(settings.pace) }
+        if !gathering.isEmpty, !backlog.isSpilling, writer.canAccept { wait(settings.pace) }
         if backlog.isOpen {
-            if !behind.isEmpty || backlog.isSpilling && !gathering.isEmpty {
-                delays.append(settings.spoolAge)
-            }
-            if !unreleased.isEmpty || !gathering.isEmpty { delays.append(settings.spillAfter / 4) }
-            if backlog.isBlocked || backlog.batches > 0 { delays.append(settings.spoolRetry) }
+            if !behind.isEmpty || backlog.isSpilling && !gathering.isEmpty { wait(settings.spoolAge) }
+            if !unreleased.isEmpty || !gathering.isEmpty { wait(spillLook) }
+            if backlog.isBlocked || backlog.batches > 0 { wait(settings.spoolRetry) }
         }
-        if hasUnpublished { delays.append(Self.statusInterval) }
-        guard let delay = delays.min() else { return }
+        if hasUnpublished { wait(Self.statusInterval) }
+        guard let delay = shortest else { return }
         let due = turns.now + delay
         if let timerDue, timerDue <= due { return }
         timerDue = due

@@ -28,7 +28,7 @@ enum PostgresSending {
 
     /// The note of a batch's number in the ledger.
     static func note(_ batch: WriteBatch, over handle: OpaquePointer) -> Bool {
-        let writer = Array(batch.id.writerName.utf8)
+        let writer = batch.id.writerNameBytes
         let (slot, number) = ((batch.slot ?? 0).bigEndian, batch.id.number.bigEndian)
         return writer.withUnsafeBytes { writer in
             withUnsafeBytes(of: slot) { slot in

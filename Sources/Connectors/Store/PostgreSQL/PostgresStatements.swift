@@ -83,7 +83,7 @@ struct PostgresStatements {
         return """
             INSERT INTO calls AS c (\(CallColumn.names))
             SELECT \(values.joined(separator: ", "))
-            FROM unnest(\(Self.parameters(CallColumn.allCases.map(\.type.0)))) AS t (\(CallColumn.names))
+            FROM unnest(\(Self.parameters(CallColumn.allCases.map(\.type)))) AS t (\(CallColumn.names))
             ORDER BY t.call_id COLLATE "C"
             ON CONFLICT (call_id) DO UPDATE SET
             \(CallJoin.assignments(least: "least", greatest: "greatest"))
@@ -101,12 +101,12 @@ struct PostgresStatements {
 
     /// Inserts legs; a call that ended again has them replaced, unless by an older derivation.
     let insertLegs = insert(
-        into: "call_legs", key: "leg_no", LegColumn.allCases.map(\.column), LegColumn.allCases.map(\.type.0))
+        into: "call_legs", key: "leg_no", LegColumn.allCases.map(\.column), LegColumn.allCases.map(\.type))
 
     /// The same of segments.
     let insertSegments = insert(
         into: "call_segments", key: "segment_no", SegmentColumn.allCases.map(\.column),
-        SegmentColumn.allCases.map(\.type.0))
+        SegmentColumn.allCases.map(\.type))
 
     private static func insert(
         into table: String, key: String, _ columns: [String], _ types: [PostgresType]

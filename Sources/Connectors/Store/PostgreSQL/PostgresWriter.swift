@@ -50,6 +50,8 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
     /// Cleared for good when the server turns COPY away (row-level security, a table that takes none).
     private var mayCopy = true
     private var recovery: FailoverRecovery
+    private var callColumns = CallColumns()
+    private var detailColumns = DetailColumns()
     private var backoff: Backoff
     private var connectedAt: MonotonicInstant
     /// Whether the server took rows in this session.
@@ -357,25 +359,28 @@ extension PostgresWriter {
     }
 
     private func sendRowsBesidesEvents(of batch: WriteBatch, over handle: OpaquePointer) -> Bool {
-        if let columns = batch.callParameters(pbxNames: settings.pbxNames) {
-            guard send(PostgresStatements.upsertCallsName, columns, over: handle) else { return false }
+        if batch.callCount > 0 {
+            callColumns.encode(batch.calls, pbxNames: settings.pbxNames)
+            guard send(PostgresStatements.upsertCallsName, callColumns.columns, over: handle) else {
+                return false
+            }
         }
         // Behind the calls, in the same transaction; what a call has no more goes first.
-        if let details = batch.detailParameters(pbxNames: settings.pbxNames) {
-            for (name, columns) in [
-                (PostgresStatements.deleteSurplusName, details.surplus),
-                (PostgresStatements.insertLegsName, details.legs),
-                (PostgresStatements.insertSegmentsName, details.segments),
-            ] where columns[0].count > 0 {
-                guard send(name, columns, over: handle) else { return false }
-            }
+        if batch.calls.details.hasParts {
+            detailColumns.encode(batch.calls, pbxNames: settings.pbxNames)
+            guard
+                sendAny(PostgresStatements.deleteSurplusName, detailColumns.surplus, over: handle),
+                sendAny(PostgresStatements.insertLegsName, detailColumns.legs, over: handle),
+                sendAny(PostgresStatements.insertSegmentsName, detailColumns.segments, over: handle)
+            else { return false }
         }
         if let columns = batch.crmParameters() {
             guard send(PostgresStatements.updateCRMName, columns, over: handle) else { return false }
         }
-        if let columns = batch.stepParameters(settings) {
+        if !batch.crmActions.isEmpty, let columns = batch.stepParameters(settings) {
             guard send(PostgresStatements.insertStepsName, columns, over: handle) else { return false }
         }
+        if batch.notes.isEmpty { return true }
         for (name, columns) in [
             (PostgresStatements.insertGapsName, batch.notes.gapParameters()),
             (PostgresStatements.upsertSightingsName, batch.notes.sightingParameters()),
@@ -388,6 +393,12 @@ extension PostgresWriter {
     private func send(_ statement: String, _ columns: [PostgresArray], over handle: OpaquePointer) -> Bool {
         statementCount += 1
         return PostgresSending.prepared(statement, columns, over: handle)
+    }
+
+    /// Sends columns that have rows.
+    private func sendAny(_ statement: String, _ columns: [PostgresArray], over handle: OpaquePointer) -> Bool
+    {
+        columns[0].count == 0 || send(statement, columns, over: handle)
     }
 
     private func note(_ batch: WriteBatch, over handle: OpaquePointer) -> Bool {
