@@ -92,7 +92,8 @@ struct Run {
         try wait(for: "the daemon to answer", seconds: 20) {
             HTTPProbe.get("/health", port: port) != nil || daemon.isOver
         }
-        usleep(500_000)
+        // It lets go of what only its start needed.
+        sleep(5)
         let bytes = daemon.residentBytes
         daemon.signal(SIGTERM)
         guard daemon.wait(seconds: 20) == 0 else {

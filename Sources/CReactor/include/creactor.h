@@ -114,6 +114,9 @@ int creactor_random(void *buffer, size_t count);
 // Soft limit of open descriptors (RLIMIT_NOFILE).
 uint64_t creactor_descriptor_limit(void);
 int creactor_set_descriptor_limit(uint64_t limit);
+// Unmaps the pages of program and libraries that were read from their files and not written (madvise(2), MADV_DONTNEED);
+// those that are used come back by themselves. Returns the bytes of address space looked at.
+uint64_t creactor_release_program_pages(void);
 // strerror_r(3) into `text`.
 void creactor_error_text(int code, char *text, size_t capacity);
 

@@ -75,6 +75,7 @@ final class LoopNode {
             let web = WebNode(loop: loop, plan: plan)
             self.web = web
             startCRM()
+            loop.schedule(after: Self.startTime) { ProgramPages.release() }
         }
     }
 
@@ -120,6 +121,9 @@ final class LoopNode {
             self?.noteSightings()
         }
     }
+
+    /// After this what only the start needed is let go.
+    private static let startTime: Duration = .seconds(3)
 
     private static let sightingInterval: Duration = .seconds(2)
 
