@@ -29,9 +29,10 @@ enum { BUFFER_GROUP = 0 };
 // An incremental buffer takes many receives, so fewer and larger ones cut fewer messages.
 enum { INCREMENTAL_FACTOR = 4 };
 
-// They are filled to the last byte, so fewer do: with a MiB of them what the kernel writes is still in the second-level
-// cache when it is read, with four it is not, and the others are needed only where a short message takes a buffer.
-enum { INCREMENTAL_SHARE = 4 };
+// They are filled to the last byte, so fewer do: the others are needed only where a short message takes a buffer. With
+// a quarter, a thousand busy connections found none too often; with all of them, what the kernel wrote had left the
+// second-level cache when it was read.
+enum { INCREMENTAL_SHARE = 2 };
 
 // With deferred task work the kernel makes at most max(20, number waited for) completions per wait
 // (IO_LOCAL_TW_DEFAULT_MAX, Linux 6.13). Under load it is therefore asked for a batch, with no time to wait.

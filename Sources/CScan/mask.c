@@ -36,16 +36,24 @@ static void mask_baseline(uint8_t *d, const uint8_t *s, size_t count, uint32_t k
     _mm_storeu_si128((__m128i *)(d + last), tail);
 }
 
+__attribute__((target("avx2"), always_inline)) static inline void mask32(uint8_t *d, const uint8_t *s, __m256i key) {
+    _mm256_storeu_si256((__m256i *)d, _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)s), key));
+}
+
 __attribute__((target("avx2"))) static void mask_avx2(uint8_t *d, const uint8_t *s, size_t count, uint32_t key) {
     const size_t last = count - 32;
     const __m256i key32 = _mm256_set1_epi32((int)key);
     const __m256i tail = _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(s + last)),
                                           _mm256_set1_epi32((int)turned(key, last)));
-#pragma clang loop unroll_count(4)
-    for (size_t i = 0; i < last; i += 32)
-        _mm256_storeu_si256((__m256i *)(d + i),
-                            _mm256_xor_si256(_mm256_loadu_si256((const __m256i *)(s + i)), key32));
+    size_t i = 0;
+    for (; i + 128 <= last; i += 128)
+        for (size_t k = i; k < i + 128; k += 32) mask32(d + k, s + k, key32);
+    for (; i < last; i += 32) mask32(d + i, s + i, key32);
     _mm256_storeu_si256((__m256i *)(d + last), tail);
+}
+
+__attribute__((target("avx512f"), always_inline)) static inline void mask64(uint8_t *d, const uint8_t *s, __m512i key) {
+    _mm512_storeu_si512(d, _mm512_xor_si512(_mm512_loadu_si512(s), key));
 }
 
 __attribute__((target("avx512f"))) static void mask_avx512(uint8_t *d, const uint8_t *s, size_t count,
@@ -53,9 +61,10 @@ __attribute__((target("avx512f"))) static void mask_avx512(uint8_t *d, const uin
     const size_t last = count - 64;
     const __m512i key64 = _mm512_set1_epi32((int)key);
     const __m512i tail = _mm512_xor_si512(_mm512_loadu_si512(s + last), _mm512_set1_epi32((int)turned(key, last)));
-#pragma clang loop unroll_count(4)
-    for (size_t i = 0; i < last; i += 64)
-        _mm512_storeu_si512(d + i, _mm512_xor_si512(_mm512_loadu_si512(s + i), key64));
+    size_t i = 0;
+    for (; i + 256 <= last; i += 256)
+        for (size_t k = i; k < i + 256; k += 64) mask64(d + k, s + k, key64);
+    for (; i < last; i += 64) mask64(d + i, s + i, key64);
     _mm512_storeu_si512(d + last, tail);
 }
 #elif CSCAN_NEON

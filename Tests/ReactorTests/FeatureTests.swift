@@ -150,7 +150,7 @@ extension ReactorSuites {
                 let expected = UInt64(100 * 50_000 + 100)
                 bench.run { bench.loop.counters.bytesIn >= expected }
                 #expect(bench.loop.counters.receiveBufferBytes > 8 * 4096)
-                let most = bench.loop.driver.features.contains("incremental buffers") ? 16 : 64
+                let most = bench.loop.driver.features.contains("incremental buffers") ? 32 : 64
                 #expect(bench.loop.counters.receiveBufferBytes <= UInt64(most * 4096))
             }
         }

@@ -18,8 +18,8 @@ public struct LoopConfiguration: Sendable {
     public var receiveBufferBytes = 16384
     /// How many receive buffers io_uring may get; rounded up to a power of two.
     ///
-    /// It begins with an eighth of them. Where receives fill buffers one behind another (Linux 6.12), it gets a
-    /// quarter at most, in larger ones.
+    /// It begins with an eighth of them. Where receives fill buffers one behind another (Linux 6.12), it gets
+    /// half of them at most, in larger ones.
     public var receiveBufferCount = 256
     /// The core to pin the loop's thread to; passed over silently where that is not allowed.
     public var pinToCore: Int?
