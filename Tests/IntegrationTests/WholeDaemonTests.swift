@@ -106,7 +106,14 @@ struct WholeDaemonTests {
         #expect(await simulator.ended() == 0)
     }
 
-    @Test("Calls that ended while the daemon was away are ended after its next start")
+    private func count(_ metric: String, _ port: Int) async throws -> Int {
+        let text = String(decoding: try await get(port, "/metrics").body, as: UTF8.self)
+        let line = try #require(text.split(separator: "\n").first { $0.hasPrefix("callflow_\(metric) ") })
+        return try #require(line.split(separator: " ").last.flatMap { Int($0) })
+    }
+
+    @Test(
+        "Calls that ended while the daemon was away are ended after its next start", .timeLimit(.minutes(5)))
     func endedWhileAway() async throws {
         let simulator = try DaemonProcess([
             "simulate", "--port", "0", "--rate", "20", "--seed", "5", "--ring", "0.1-0.3", "--talk", "1-2",
@@ -120,6 +127,11 @@ struct WholeDaemonTests {
         let port = try await daemon.port(inLineWith: "API and live page")
         let list = try await poll(port, "/api/calls?status=answered&limit=1000") {
             (((try? JSONSerialization.jsonObject(with: $0)) as? [Any]) ?? []).count > 5
+        }
+        // What was read by then is to be durable: the rest a killed daemon may lose.
+        let read = try await count("ari_events_total", port)
+        while try await count("store_events_written_total", port) < read {
+            try await Task.sleep(for: .milliseconds(20))
         }
         daemon.send(SIGKILL)
         _ = await daemon.ended()

@@ -187,7 +187,10 @@ struct SQLiteBackupTests {
             }
             #expect(bench.metrics[.storeErrors] == 0)
             try bench.run("DROP VIEW calls; ALTER TABLE real_calls RENAME TO calls")
-            #expect(try bench.calls().count == 50)
+            // On a busy machine this one may take that long as well.
+            var rows: Int?
+            for _ in 0..<100 where rows == nil { rows = try? bench.calls().count }
+            #expect(rows == 50)
             bench.close()
         }
     }

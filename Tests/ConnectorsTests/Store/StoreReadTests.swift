@@ -122,7 +122,9 @@ struct StoreReadTests {
 
     @Test("many reads at once are all answered, beyond the bound at once", arguments: StoreKind.available)
     func manyReads(_ kind: StoreKind) throws {
-        let bench = try StoreBench(kind)
+        var settings = StoreBench.quick
+        settings.readTimeout = .seconds(60)
+        let bench = try StoreBench(kind, settings: settings)
         bench.start()
         bench.commit.appendCall(.test("r"))
         bench.settle()

@@ -209,9 +209,12 @@ final class ChaosBench {
         let deadline = Date().addingTimeInterval(seconds)
         while true {
             let isPlayed = try await isPlayed()
-            let active = try await metric("calls_active")
+            let found = try await metrics()
+            let active = metric("calls_active", in: found)
+            // A daemon that is stopped leaves what lies in the spool to the next one.
+            let waiting = metric("store_queued_bytes", in: found) + metric("spool_events", in: found)
             // Calls of a killed daemon are ended a while after the next one has seen the PBX's channels.
-            if isPlayed, active == 0,
+            if isPlayed, active == 0, waiting == 0,
                 try cluster.execute(
                     "SELECT count(*) FROM calls WHERE ended_at IS NULL AND outcome IS DISTINCT FROM 'merged'",
                     database: database) == "0"
@@ -220,7 +223,8 @@ final class ChaosBench {
             }
             guard Date() < deadline else {
                 Issue.record(
-                    "calls did not end, \(active) are active, seed \(seed):\n\(daemon.printed.suffix(4000))")
+                    "calls did not end, \(active) are active, \(waiting) bytes and rows wait, seed \(seed):\n\(daemon.printed.suffix(4000))"
+                )
                 break
             }
             try await Task.sleep(for: .milliseconds(100))
