@@ -31,6 +31,22 @@ struct SpoolFileTests {
             receivedAt: .test(key), calls: batch.callHashes, bytes: BatchRecord.encode(batch, pbxNames: []))
     }
 
+    @Test("is for the daemon's user alone, with the files beside it, whoever made it")
+    func rights() throws {
+        try withFolder { folder in
+            let path = "\(folder)/s.spool"
+            #expect(FileManager.default.createFile(atPath: path, contents: nil))
+            try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: path)
+            let (file, _) = try SpoolFile.open(SpoolSettings(path: path, maximumBytes: 64 << 20))
+            try withExtendedLifetime(file) {
+                for name in try FileManager.default.contentsOfDirectory(atPath: folder) {
+                    let attributes = try FileManager.default.attributesOfItem(atPath: "\(folder)/\(name)")
+                    #expect((attributes[.posixPermissions] as? Int).map { $0 & 0o077 } == 0, "\(name)")
+                }
+            }
+        }
+    }
+
     @Test("keeps batches over a restart, in order, with all that is known of them")
     func reopened() throws {
         try withFolder { folder in

@@ -68,6 +68,7 @@ final class SpoolFile {
         self.settings = settings
         path = settings.path
         reservePath = settings.path + ".reserve"
+        Self.makePrivate(settings.path)
         database = try SQLiteDatabase(path: settings.path, forWriting: true)
         try database.execute(
             """
@@ -98,6 +99,16 @@ final class SpoolFile {
         try count()
         oldestChanged()
         makeReserve()
+    }
+
+    /// It holds who called whom: for the daemon's user alone, also one that an earlier version made. SQLite gives the files
+    /// beside it the same rights.
+    private static func makePrivate(_ path: String) {
+        let descriptor = Glibc.open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
+        // What is wrong with the path is said when the file is opened as a database.
+        guard descriptor >= 0 else { return }
+        fchmod(descriptor, 0o600)
+        Glibc.close(descriptor)
     }
 
     private func count() throws(StoreError) {
