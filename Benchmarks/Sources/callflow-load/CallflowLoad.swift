@@ -25,6 +25,7 @@ struct CallflowLoad: ParsableCommand {
     @Option(help: "IO of the daemon: auto, io_uring, epoll.") var io: String?
     @Option(help: "LOOPS of the daemon.") var loops: Int?
     @Option(help: "The daemon's executable.") var daemon: String?
+    @Option(help: "Have perf(1) sample the daemon while it is measured, into this file.") var profile: String?
     @Option(help: "Write all figures to this file as JSON.") var json: String?
 
     /// The checkout that this program was compiled from.
@@ -50,7 +51,10 @@ struct CallflowLoad: ParsableCommand {
         }
         var report = LoadReport(runs: [], context: Self.context())
         for scenario in scenarios {
-            report.runs.append(try Run(scenario: scenario, root: Self.root, binary: binary).measure())
+            // What was measured is kept when a later one fails.
+            if let json { try Files.write(report.json, to: json) }
+            report.runs.append(
+                try Run(scenario: scenario, root: Self.root, binary: binary, profilePath: profile).measure())
         }
         print(report.markdown)
         if let json { try Files.write(report.json, to: json) }

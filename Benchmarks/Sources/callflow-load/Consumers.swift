@@ -97,18 +97,18 @@ struct Consumers {
         var result = Result(name: consumer.name)
         while result.sent == 0 {
             guard !process.isOver else { throw LoadError("\(consumer.name): \(Files.read(log) ?? "")") }
-            result.sent = try generator.reports()[0].eventsSent
+            result.sent = try generator.state().eventsSent
             usleep(2000)
         }
         let start = Clock.seconds
         let cpu = process.cpuSeconds
         while true {
-            let report = try generator.reports()[0]
-            result.sent = report.eventsSent
+            let state = try generator.state()
+            result.sent = state.eventsSent
             result.rows = try database.eventCount()
             result.seconds = Clock.seconds - start
             result.residentBytes = max(result.residentBytes, process.residentBytes)
-            if result.seconds > Self.limit || report.isOver && result.rows >= result.sent { break }
+            if result.seconds > Self.limit || state.isOver && result.rows >= result.sent { break }
             guard !process.isOver else { throw LoadError("\(consumer.name): \(Files.read(log) ?? "")") }
             usleep(Self.pollMicroseconds)
         }

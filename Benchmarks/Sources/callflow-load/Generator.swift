@@ -15,23 +15,22 @@ final class Generator {
     }
 
     private enum Order: Sendable {
-        case report(@Sendable (Report) -> Void)
+        case state(@Sendable (State) -> Void)
+        case truths(@Sendable ([CallTruth]) -> Void)
         case stop(@Sendable () -> Void)
     }
 
-    /// What a PBX did.
-    struct Report: Sendable {
+    /// What all PBXs together did so far.
+    struct State: Sendable {
         var eventsSent = 0
-        var bytesSent = 0
-        var isOver = false
-        var readersAccepted = 0
-        var readersCutOff = 0
-        /// Events that the reader got of each call, and what a reader should say of it.
-        var truths: [CallTruth] = []
+        /// Whether the calls of every one were all sent.
+        var isOver = true
+        /// Connections beyond each one's first, and those cut off.
+        var reconnects = 0
     }
 
     private let threads: [LoopThread]
-    private let orders: [Mailbox<Order>]
+    private let orders = Mailbox<Order>(capacity: 64)
     let pbxs: [PBX]
     /// The portal's webhook; `nil` without one.
     let webhook: String?
@@ -41,29 +40,33 @@ final class Generator {
 
     init(_ scenario: Scenario) throws {
         var threads: [LoopThread] = []
-        var orders: [Mailbox<Order>] = []
         var pbxs: [PBX] = []
         // All on one thread: a hundred that wake up every millisecond would leave the daemon no core.
-        for _ in 0..<scenario.pbxs { orders.append(Mailbox<Order>(capacity: 64)) }
-        let (thread, ports) = try Self.start("pbxs") { [orders] loop in
+        let (thread, ports) = try Self.start("pbxs", connections: 3 * scenario.pbxs + 64) { [orders] loop in
             var simulators: [PBXSimulator] = []
             var ports: [UInt16] = []
-            for (index, mailbox) in orders.enumerated() {
+            // What is the same for all of them is worked out once: there may be thousands.
+            let common = Self.configuration(scenario)
+            let scripts = CallScripts(appName: common.appName)
+            for index in 0..<scenario.pbxs {
+                var configuration = common
+                configuration.seed = UInt64(index + 1)
+                configuration.systemName = scenario.pbxs > 1 ? "pbx\(index + 1)" : ""
                 let simulator = try PBXSimulator(
-                    loop: loop, configuration: Self.configuration(scenario, index: index),
-                    logger: Self.logger)
+                    loop: loop, configuration: configuration, logger: Self.logger, scripts: scripts)
                 ports.append(try simulator.start(on: .loopback(port: 0)).port)
                 simulators.append(simulator)
-                loop.attach(mailbox) { Self.take($0, simulator, loop) }
             }
-            loop.context = Simulators(all: simulators)
+            let all = Simulators(all: simulators)
+            loop.context = all
+            loop.attach(orders) { Self.take($0, all.all, loop) }
             return ports
         }
         threads.append(thread)
         pbxs = ports.map { PBX(port: $0) }
         var webhook: String?
         if scenario.portal != .off {
-            let (thread, ports) = try Self.start("portal") { loop in
+            let (thread, ports) = try Self.start("portal", connections: 1024) { loop in
                 var settings = PortalSettings.demonstration(extensions: SimulatorConfiguration().agents)
                 settings.webhooks = [.init(secret: "loadtoken")]
                 var portal = FakeBitrixPortal(settings: settings)
@@ -82,84 +85,98 @@ final class Generator {
             webhook = "http://127.0.0.1:\(ports[0])/rest/1/loadtoken/"
         }
         self.threads = threads
-        self.orders = orders
         self.pbxs = pbxs
         self.webhook = webhook
     }
 
     private static let logger = Logger(label: "load") { _ in SwiftLogNoOpLogHandler() }
 
-    private static func configuration(_ scenario: Scenario, index: Int) -> SimulatorConfiguration {
+    /// What all PBXs of a scenario have in common, worked out.
+    private static func configuration(_ scenario: Scenario) -> SimulatorConfiguration {
         var configuration = SimulatorConfiguration()
-        configuration.seed = UInt64(index + 1)
-        configuration.systemName = scenario.pbxs > 1 ? "pbx\(index + 1)" : ""
-        configuration.slowReaderMilliseconds = scenario.pace == .schedule ? 100 : 0
         // One thread plays all of them.
-        configuration.tickMilliseconds = max(1, scenario.pbxs / 50)
+        configuration.tickMilliseconds = max(
+            1, scenario.isOneCallEach ? scenario.pbxs / 20 : scenario.pbxs / 50)
+        configuration.renderPause = max(configuration.renderPause, Int64(2 * scenario.pbxs))
+        // As Asterisk; but no sooner than a PBX has looked at its reader a few times.
+        configuration.slowReaderMilliseconds =
+            scenario.pace == .schedule ? max(100, 4 * configuration.tickMilliseconds) : 0
         configuration.steadyLoad = .init(
-            calls: max(1, scenario.calls / scenario.pbxs),
-            eventsPerSecond: scenario.eventsPerSecond / Double(scenario.pbxs),
+            calls: scenario.isOneCallEach ? 1 : max(1, scenario.calls / scenario.pbxs),
+            eventsPerSecond: scenario.isOneCallEach
+                ? 1 : scenario.eventsPerSecond / Double(scenario.pbxs),
             rampMilliseconds: Int(scenario.ramp * 1000))
         configuration.prerenderedMilliseconds = Int((scenario.ramp + scenario.seconds + spareSeconds) * 1000)
         if scenario.pace == .blast {
             configuration.prerenderedMilliseconds = Int((scenario.ramp + scenario.seconds) * 1000)
             configuration.sendsAtOnce = true
         }
-        return configuration
+        var result = configuration.withSteadyLoadWorkedOut()
+        if scenario.isOneCallEach {
+            // The next call begins within a second or so of the end of the one before.
+            result.maximumConcurrentCalls = 1
+            result.callsPerSecond = 1
+        }
+        return result
     }
+
+    /// Seconds in which a thread makes what runs on it; of thousands of PBXs each opens a port.
+    private static let startSeconds = 60.0
 
     /// Starts a loop and waits for what was made on it.
     private static func start(
-        _ name: String, _ make: @escaping @Sendable (Loop) throws -> [UInt16]
+        _ name: String, connections: Int, _ make: @escaping @Sendable (Loop) throws -> [UInt16]
     ) throws -> (LoopThread, [UInt16]) {
         let result = Slot<Result<[UInt16], LoadError>>()
         var configuration = LoopConfiguration()
         configuration.name = name
+        configuration.maximumConnections = max(configuration.maximumConnections, connections)
         let thread = try LoopThread.start(configuration) { loop in
             do { result.set(.success(try make(loop))) } catch { result.set(.failure(LoadError("\(error)"))) }
         }
-        guard let made = result.wait(seconds: 30) else { throw LoadError("\(name) did not start") }
+        guard let made = result.wait(seconds: startSeconds) else { throw LoadError("\(name) did not start") }
         return (thread, try made.get())
     }
 
-    private static func take(_ order: Order, _ simulator: PBXSimulator, _ loop: Loop) {
+    private static func take(_ order: Order, _ simulators: [PBXSimulator], _ loop: Loop) {
         switch order {
-        case .report(let answer):
-            var report = Report()
-            let sent = simulator.sentToReaders
-            (report.eventsSent, report.bytesSent) = (sent.events, sent.bytes)
-            report.isOver = simulator.isStreamOver
-            report.readersAccepted = simulator.readersAccepted
-            report.readersCutOff = simulator.readersCutOff
-            report.truths = simulator.player.truths
-            answer(report)
+        case .state(let answer):
+            var state = State()
+            for simulator in simulators {
+                state.eventsSent += simulator.sentToReaders.events
+                state.isOver = state.isOver && simulator.isStreamOver
+                state.reconnects += max(0, simulator.readersAccepted - 1) + simulator.readersCutOff
+            }
+            answer(state)
+        case .truths(let answer): answer(simulators.flatMap(\.player.truths))
         case .stop(let done):
-            simulator.stop()
+            for simulator in simulators { simulator.stop() }
             loop.schedule(after: .milliseconds(200)) { done() }
         }
     }
 
-    /// What each PBX did so far.
-    func reports() throws(LoadError) -> [Report] {
-        var reports: [Report] = []
-        for mailbox in orders {
-            let slot = Slot<Report>()
-            _ = mailbox.post(.report { slot.set($0) })
-            guard let report = slot.wait(seconds: 30) else {
-                throw LoadError("a simulated PBX does not answer")
-            }
-            reports.append(report)
+    private func ask<Answer: Sendable>(
+        _ order: (@escaping @Sendable (Answer) -> Void) -> Order
+    ) throws(LoadError) -> Answer {
+        let slot = Slot<Answer>()
+        _ = orders.post(order { slot.set($0) })
+        guard let answer = slot.wait(seconds: 30) else {
+            throw LoadError("the simulated PBXs do not answer")
         }
-        return reports
+        return answer
     }
+
+    /// What the PBXs did so far.
+    func state() throws(LoadError) -> State { try ask { .state($0) } }
+
+    /// Events that the readers got of each call, and what a reader should say of it.
+    func truths() throws(LoadError) -> [CallTruth] { try ask { .truths($0) } }
 
     /// Ends the threads.
     func stop() {
-        for mailbox in orders {
-            let slot = Slot<Bool>()
-            _ = mailbox.post(.stop { slot.set(true) })
-            _ = slot.wait(seconds: 5)
-        }
+        let slot = Slot<Bool>()
+        _ = orders.post(.stop { slot.set(true) })
+        _ = slot.wait(seconds: 5)
         for thread in threads { thread.stop() }
         for thread in threads { thread.join() }
     }

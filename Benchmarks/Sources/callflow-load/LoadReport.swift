@@ -16,6 +16,9 @@ struct LoadReport {
         lines.append("")
         lines.append(context.map { "\($0.0): \($0.1)" }.joined(separator: "; ") + ".")
         for run in runs {
+            if run.isGrowing {
+                lines.append("\n`\(run.scenario.name)`: memory grows, or was not watched for long enough")
+            }
             for line in run.warnings.prefix(5) { lines.append("\n`\(run.scenario.name)`: \(line)") }
         }
         return lines.joined(separator: "\n") + "\n"
@@ -45,6 +48,11 @@ struct LoadReport {
             ("generator CPU per 1,000 events", "\(fixed(run.generatorCPUPerThousand, 2)) ms"),
             ("RSS idle, at load", "\(megabytes(run.idleBytes)), \(megabytes(run.loadedBytes))"),
             ("RSS growth per call", "\(grouped(Int(run.bytesPerCall))) bytes"),
+            (
+                "memory over the time measured, by its trend",
+                run.growthBytes.map { "\($0 < 0 ? "−" : "+")\(fixed(abs($0) / 1_048_576, 2)) MiB" } ?? "–"
+            ),
+            ("all PBXs connected after", "\(run.connectedMilliseconds) ms"),
             ("times a thread waited, per event", fixed(run.wakeUpsPerEvent, 3)),
             ("rows per batch", fixed(run.rowsPerBatch, 1)),
             ("transactions per event", run.commitsPerEvent.map { fixed($0, 4) } ?? "–"),
@@ -69,6 +77,8 @@ struct LoadReport {
             "state_us":\(quantiles(run.state)),"durable_us":\(quantiles(run.durable)),"drain_ms":\(run.drainMilliseconds),\
             "cpu_ms_per_1000":\(fixed(run.cpuPerThousand)),"generator_cpu_ms_per_1000":\(fixed(run.generatorCPUPerThousand)),\
             "rss_idle":\(run.idleBytes),"rss_loaded":\(run.loadedBytes),"rss_per_call":\(fixed(run.bytesPerCall)),\
+            "rss_growth":\(run.growthBytes.map(fixed) ?? "null"),"connected_ms":\(run.connectedMilliseconds),\
+            "io":"\(run.scenario.io)","loops":\(run.scenario.loops),\
             "waits_per_event":\(fixed(run.wakeUpsPerEvent)),"rows_per_batch":\(fixed(run.rowsPerBatch)),\
             "commits_per_event":\(run.commitsPerEvent.map(fixed) ?? "null"),"reconnects":\(run.reconnects),\
             "exit_status":\(run.exitStatus),"good":\(run.isGood),\

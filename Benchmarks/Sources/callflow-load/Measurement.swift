@@ -25,6 +25,8 @@ struct Measurement {
     var idleBytes = 0
     var loadedBytes = 0
     var bytesPerCall = 0.0
+    /// From the daemon's first answer until all PBXs are connected.
+    var connectedMilliseconds = 0
     /// Memory each second, for the plot.
     var residentSeries: [Int] = []
     var eventsSeries: [Double] = []
@@ -37,10 +39,27 @@ struct Measurement {
     /// Warnings and errors of the daemon's log.
     var warnings: [String] = []
 
-    /// Whether the run shows what it should: nothing lost, nothing wrong.
+    /// Whether the run shows what it should: nothing lost, nothing wrong, and memory flat where it has to be.
     var isGood: Bool {
         stored == sent && callsWithLostEvents == 0 && callsWithWrongOutcome == 0 && reconnects == 0
-            && exitStatus == 0
+            && exitStatus == 0 && !isGrowing
+    }
+
+    /// By how many bytes memory grows over the measured time, when it goes on as it does in the middle.
+    ///
+    /// The first quarter is left out, in which memory becomes what the load needs. `nil` when there is too little of the rest.
+    var growthBytes: Double? {
+        let rest = residentSeries.dropFirst(residentSeries.count / 4).map(Double.init)
+        guard rest.count >= 20 else { return nil }
+        return Trend.slope(of: rest) * Double(residentSeries.count)
+    }
+
+    /// Whether memory grows beyond the scenario's bound.
+    var isGrowing: Bool {
+        guard let most = scenario.mostGrowthBytes else { return false }
+        // A soak too short to judge has not shown what it is for.
+        guard let growth = growthBytes else { return true }
+        return growth > Double(most)
     }
 
     struct Quantiles {
@@ -68,5 +87,27 @@ struct Measurement {
             }
             (p50, p99, p999, most) = (at(0.5), at(0.99), at(0.999), counts.last?.0 ?? 0)
         }
+    }
+}
+
+/// Which way a row of values goes.
+enum Trend {
+    /// Values looked at, evenly taken, of a longer row.
+    private static let mostValues = 600
+
+    /// The median of the slopes between any two values, for each step (Theil and Sen): a stretch of odd values, or one step up, does not
+    /// make a trend, what goes on growing does.
+    static func slope(of values: [Double]) -> Double {
+        let stride = max(1, (values.count + mostValues - 1) / mostValues)
+        let places = Array(Swift.stride(from: 0, to: values.count, by: stride))
+        var slopes: [Double] = []
+        for (index, first) in places.enumerated() {
+            for second in places[(index + 1)...] {
+                slopes.append((values[second] - values[first]) / Double(second - first))
+            }
+        }
+        guard !slopes.isEmpty else { return 0 }
+        slopes.sort()
+        return slopes[slopes.count / 2]
     }
 }

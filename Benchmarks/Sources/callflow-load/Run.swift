@@ -7,6 +7,8 @@ struct Run {
     let scenario: Scenario
     let root: String
     let binary: String
+    /// File for the samples of perf(1); `nil`: it is not asked.
+    var profilePath: String?
 
     /// Waits for rows to become durable after the last event, at most so long.
     private static let drainSeconds = 60.0
@@ -34,21 +36,26 @@ struct Run {
         let daemon = try Subprocess(
             [binary, "serve"], environment: try environment(database, generator, port: port, folder: folder),
             log: log)
+        let start = Clock.seconds
         try wait(for: "the daemon to answer", seconds: 20) {
             HTTPProbe.get("/health", port: port) != nil || daemon.isOver
         }
         if daemon.isOver { throw LoadError("the daemon ended:\n\(Files.read(log) ?? "")") }
+        try wait(for: "all PBXs to be read", seconds: 60) {
+            Int(HTTPProbe.metrics(port: port)["ari_connected"] ?? 0) == scenario.pbxs || daemon.isOver
+        }
+        result.connectedMilliseconds = Int((Clock.seconds - start) * 1000)
         switch scenario.pace {
         case .schedule: try measureSchedule(&result, daemon, generator, database, port)
         case .blast: try measureBlast(&result, daemon, generator, database, port)
         }
         result.driver = Self.driver(of: log)
-        let reports = try generator.reports()
-        result.sent = reports.reduce(0) { $0 + $1.eventsSent }
-        result.reconnects = reports.reduce(0) { $0 + max(0, $1.readersAccepted - 1) + $1.readersCutOff }
+        let state = try generator.state()
+        (result.sent, result.reconnects) = (state.eventsSent, state.reconnects)
+        let truths = try generator.truths()
         daemon.signal(SIGTERM)
         result.exitStatus = daemon.wait(seconds: 30) ?? 137
-        try compare(&result, reports, database)
+        try compare(&result, truths, database)
         result.warnings += (Files.read(log) ?? "").split(separator: "\n").map(String.init).filter {
             $0.contains("warning") || $0.contains("error")
         }
@@ -108,7 +115,8 @@ struct Run {
         let end = Clock.seconds + seconds
         while try !condition() {
             guard Clock.seconds < end else { throw LoadError("waited \(Int(seconds)) s for \(what)") }
-            usleep(5000)
+            // Each of many PBXs has its lines in /metrics.
+            usleep(scenario.pbxs > 100 ? 100_000 : 5000)
         }
     }
 
@@ -126,6 +134,7 @@ struct Run {
             scenario.apiRequestsPerSecond > 0
             ? APIReaders(requestsPerSecond: scenario.apiRequestsPerSecond, port: port) : nil
         let first = try Mark(daemon, database, port)
+        let profiler = try profile(daemon)
         var last = first.events
         for second in 1...max(1, Int(scenario.seconds)) {
             sleep(max(0, first.time + Double(second) - Clock.seconds))
@@ -144,6 +153,7 @@ struct Run {
         let end = try Mark(daemon, database, port)
         result.loadedBytes = daemon.residentBytes
         fill(&result, from: first, to: end)
+        _ = profiler?.wait(seconds: 30)
         if let outcome = readers?.stop() {
             result.api = (
                 Int(outcome.latency.valueAtPercentile(50)), Int(outcome.latency.valueAtPercentile(99)),
@@ -152,15 +162,25 @@ struct Run {
         }
         // The stream goes on for a little; then from its last word on the clock runs until the last row is durable.
         try wait(for: "the end of the calls", seconds: 30) { () throws(LoadError) in
-            try generator.reports().allSatisfy(\.isOver)
+            try generator.state().isOver
         }
         try drain(&result, generator, port)
+    }
+
+    /// Has perf(1) look at the daemon for as long as it is measured.
+    private func profile(_ daemon: Subprocess) throws(LoadError) -> Subprocess? {
+        guard let profilePath else { return nil }
+        // Of a virtual machine the processor's own counters are not to be had, the clock is.
+        return try Subprocess([
+            "/usr/bin/env", "perf", "record", "-q", "-e", "cpu-clock", "-F", "997", "-g", "-o", profilePath,
+            "-p", "\(daemon.pid)", "--", "sleep", "\(Int(scenario.seconds))",
+        ])
     }
 
     /// Waits until all that was sent is durable; from the moment of the call the clock runs.
     private func drain(_ result: inout Measurement, _ generator: Generator, _ port: UInt16) throws {
         let start = Clock.seconds
-        let sent = Double(try generator.reports().reduce(0) { $0 + $1.eventsSent })
+        let sent = Double(try generator.state().eventsSent)
         while (HTTPProbe.metrics(port: port)["store_events_written_total"] ?? 0) < sent,
             Clock.seconds < start + Self.drainSeconds
         { usleep(2000) }
@@ -180,9 +200,9 @@ struct Run {
         let start = Clock.seconds
         var sent = 0
         try wait(for: "the last event", seconds: 300) { () throws(LoadError) in
-            let reports = try generator.reports()
-            sent = reports.reduce(0) { $0 + $1.eventsSent }
-            return reports.allSatisfy(\.isOver)
+            let state = try generator.state()
+            sent = state.eventsSent
+            return state.isOver
         }
         try wait(for: "the last row", seconds: 300) {
             Int(HTTPProbe.metrics(port: port)["store_events_written_total"] ?? 0) >= sent || daemon.isOver
@@ -252,11 +272,11 @@ struct Run {
 
     /// Compares the rows with what the PBXs sent, call by call.
     private func compare(
-        _ result: inout Measurement, _ reports: [Generator.Report], _ database: Database
+        _ result: inout Measurement, _ truths: [CallTruth], _ database: Database
     ) throws(LoadError) {
         let (events, outcomes) = try database.stored()
         result.stored = events.values.reduce(0, +)
-        for truth in reports.lazy.flatMap(\.truths) {
+        for truth in truths {
             result.callsCompared += 1
             if truth.endedAt == 0 { result.callsLeft += 1 }
             if events[truth.callID] ?? 0 != truth.delivered { result.callsWithLostEvents += 1 }

@@ -20,6 +20,8 @@ struct Scenario: Sendable {
     var eventsPerSecond = 5000.0
     /// PBXs, each with a WebSocket of its own.
     var pbxs = 1
+    /// Whether each PBX has one call after another, as of a WebSocket for each call, instead of its share of a steady load.
+    var isOneCallEach = false
     /// Seconds in which the first calls begin.
     var ramp = 10.0
     /// Seconds measured, after the ramp.
@@ -33,6 +35,8 @@ struct Scenario: Sendable {
     var loops = 0
     /// Requests a second of people and programs that read the API meanwhile.
     var apiRequestsPerSecond = 0.0
+    /// By how much memory may grow over the measured time; `nil`: it is not judged.
+    var mostGrowthBytes: Int?
     /// Further settings of the daemon.
     var environment: [String: String] = [:]
 
@@ -42,6 +46,7 @@ struct Scenario: Sendable {
             name: "calls-1000", summary: "1,000 calls at once, 1,000 events/s", calls: 1000,
             eventsPerSecond: 1000),
         Scenario(name: "calls-5000", summary: "the promise: 5,000 calls at once, 5,000 events/s"),
+        Scenario(name: "rate-1000", summary: "5,000 calls at once, 1,000 events/s", eventsPerSecond: 1000),
         Scenario(
             name: "calls-20000", summary: "20,000 calls at once, 10,000 events/s", calls: 20_000,
             eventsPerSecond: 10_000),
@@ -71,6 +76,9 @@ struct Scenario: Sendable {
             name: "pbxs-100", summary: "the promise, from 100 PBXs", pbxs: 100),
         Scenario(
             name: "pbxs-1000", summary: "the promise, from 1,000 PBXs of five calls each", pbxs: 1000),
+        Scenario(
+            name: "lines-5000", summary: "5,000 WebSockets of one call each, to 5,000 PBXs", pbxs: 5000,
+            isOneCallEach: true, ramp: 20),
         Scenario(name: "epoll", summary: "the promise, on epoll", io: "epoll"),
         Scenario(name: "sqlite", summary: "the promise, on SQLite", store: .sqlite),
         Scenario(name: "crm", summary: "the promise, calls registered in a portal", portal: .on),
@@ -78,7 +86,11 @@ struct Scenario: Sendable {
         Scenario(name: "crm-down", summary: "the promise, a portal that does not answer", portal: .down),
         Scenario(
             name: "readers", summary: "the promise, 200 API requests/s beside", apiRequestsPerSecond: 200),
-        Scenario(name: "soak", summary: "2 minutes of the promise; memory must stay flat", seconds: 120),
+        // 4 MiB are seven bytes for each event of two minutes, and a quarter of a byte for each of an hour.
+        Scenario(
+            name: "soak",
+            summary: "2 minutes of the promise (--seconds 3600: an hour); memory must stay flat",
+            seconds: 120, mostGrowthBytes: 4 << 20),
     ]
 
     /// The scenario of that name.

@@ -71,7 +71,9 @@ final class ARIComparison {
     private var after = ARIHeldEvents()
     private var isListAsked = false
     private var hasAskedAgain = false
-    private var reader = ARIListReader(channels: [], bridges: [], app: "")
+    /// There only while lists are read and handed on: what it learns of their texts is tens of kilobytes, and a daemon may begin with thousands of
+    /// PBXs at once.
+    private var reader: ARIListReader?
     private var nextChannel = 0
     private var facts: ARIComparisonFacts?
     /// Ticks that did a slice, for tests and the log.
@@ -79,7 +81,7 @@ final class ARIComparison {
     /// Events that waited.
     private(set) var heldEvents = 0
     /// Channels that the PBX listed.
-    var listedChannels: Int { reader.channels.count }
+    private(set) var listedChannels = 0
 
     /// Told that the bridges name channels that the list does not have: both are to be asked for once more.
     var onAskAgain: (() -> Void)?
@@ -130,6 +132,7 @@ final class ARIComparison {
     /// Hands on all that waits at once and ends: the connection is over.
     func endNow() {
         stage = .done
+        reader = nil
         handOn(before.take(.max))
         handOn(after.take(.max))
     }
@@ -158,10 +161,11 @@ final class ARIComparison {
         switch stage {
         case .asking, .done: break
         case .readingChannels:
-            if try !reader.readChannels(Self.sliceChannels) { stage = .readingBridges }
+            if try reader?.readChannels(Self.sliceChannels) != true { stage = .readingBridges }
         case .readingBridges:
-            guard try !reader.readBridges(Self.sliceChannels) else { return }
-            if reader.bridgesNameUnknownChannels, !hasAskedAgain {
+            guard try reader?.readBridges(Self.sliceChannels) != true else { return }
+            listedChannels = reader?.channels.count ?? 0
+            if reader?.bridgesNameUnknownChannels == true, !hasAskedAgain {
                 hasAskedAgain = true
                 stage = .asking
                 onAskAgain?()
@@ -199,6 +203,7 @@ final class ARIComparison {
     }
 
     private func handOnList() {
+        guard let reader else { return }
         let end = min(reader.channels.count, nextChannel + Self.sliceChannels)
         for channel in reader.channels[nextChannel..<end] {
             if channel.isHeld { host.leftWaiting(String(decoding: channel.id, as: UTF8.self)) }
@@ -208,13 +213,16 @@ final class ARIComparison {
             host.listed(event.span.bytes)
         }
         nextChannel = end
-        if stage == .list, nextChannel == reader.channels.count { stage = .after }
+        guard stage == .list, nextChannel == reader.channels.count else { return }
+        stage = .after
+        self.reader = nil
     }
 
     private func finish(_ result: Result<Void, ARIListError>) {
         // A list that cannot be read proves nothing; the events are facts all the same.
         if case .failure(.invalid) = result { endNow() }
         stage = .done
+        reader = nil
         onDone?(result)
     }
 }

@@ -63,6 +63,8 @@ package struct SimulatorConfiguration: Sendable {
     package var prerenderedMilliseconds = 0
     /// Whether prerendered events are sent as fast as the reader takes them, and not when they are due.
     package var sendsAtOnce = false
+    /// Between a reader's subscription and rendering, in milliseconds; the reader asks what runs meanwhile.
+    package var renderPause: Int64 = 1500
     /// Between the end of rendering and the first event, in milliseconds.
     package var prerenderedPause: Int64 = 500
 
@@ -135,9 +137,9 @@ package struct SimulatorConfiguration: Sendable {
 
     /// These settings with a steady load turned into rate and durations.
     ///
-    /// The rate follows from the mean number of events of a call (load ÷ events a call), the mean length of
+    /// Thousands of calls are planned for it; who makes many PBXs asks once. The rate follows from the mean number of events of a call (load ÷ events a call), the mean length of
     /// a call from the rate (calls ÷ rate); ring and talk times are stretched by one factor to meet it.
-    func withSteadyLoadWorkedOut() -> SimulatorConfiguration {
+    package func withSteadyLoadWorkedOut() -> SimulatorConfiguration {
         guard let load = steadyLoad, load.calls > 0, load.eventsPerSecond > 0 else { return self }
         var result = self
         result.steadyLoad = nil

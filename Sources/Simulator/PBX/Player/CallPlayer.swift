@@ -19,7 +19,6 @@ package protocol EventReceiver: AnyObject {
 package final class CallPlayer {
     private let configuration: SimulatorConfiguration
     private let scripts: [CallScript]
-    /// Index of the script of a kind: customer hangs up, company hangs up.
     private let scriptIndex: [(customer: Int, company: Int)]
     private let renderer: EventRenderer
     private let durations: CallPlan.Durations
@@ -59,30 +58,19 @@ package final class CallPlayer {
     package var callsActive: Int { Int(callsStarted - callsFinished) }
     package private(set) var mostActive = 0
 
-    /// - Parameter start: Time of the first possible call, in milliseconds since 1970.
-    package init(configuration: SimulatorConfiguration, start: Int64) {
+    /// - Parameters:
+    ///   - start: Time of the first possible call, in milliseconds since 1970.
+    ///   - scripts: Of the configuration's application, when they were made before; others are not used.
+    package init(configuration: SimulatorConfiguration, start: Int64, scripts: CallScripts? = nil) {
         let configuration = configuration.withSteadyLoadWorkedOut()
         self.configuration = configuration
-        var scripts: [CallScript] = []
-        var indices: [(Int, Int)] = []
-        for kind in CallKind.allCases {
-            indices.append((scripts.count, scripts.count + 1))
-            for customer in [true, false] {
-                scripts.append(
-                    CallScript.make(kind, customerHangsUp: customer, appName: configuration.appName))
-            }
-        }
-        self.scripts = scripts
-        scriptIndex = indices
-        var largest = 0
-        for step in scripts.lazy.flatMap(\.steps) {
-            for template in [step.body] + step.channels + step.bridges {
-                largest = max(largest, template.maximumBytes)
-            }
-        }
+        let known = scripts.flatMap { $0.appName == configuration.appName ? $0 : nil }
+        let scripts = known ?? CallScripts(appName: configuration.appName)
+        self.scripts = scripts.all
+        scriptIndex = scripts.places
         renderer = EventRenderer(
             systemName: configuration.systemName, utcOffsetMinutes: configuration.utcOffsetMinutes,
-            maximumBytes: largest)
+            maximumBytes: scripts.largestTemplate)
         clock = start
         nextArrival = Double(start)
         firstArrival = Double(start)
@@ -117,6 +105,8 @@ package final class CallPlayer {
         var left = budget
         while clock <= now {
             if !isInsideMillisecond {
+                clock = nextDue(by: now + 1)
+                guard clock <= now else { return true }
                 startDueCalls()
                 isInsideMillisecond = true
             }
@@ -134,6 +124,24 @@ package final class CallPlayer {
             clock += 1
         }
         return true
+    }
+
+    /// Calls at once up to which it is worth asking each when it goes on.
+    private static let fewCalls = 4
+
+    /// The next millisecond in which something is due, or may be; at most `limit`.
+    ///
+    /// Of a PBX with a call or two hardly any millisecond has anything in it; of one with more it is the next one.
+    func nextDue(by limit: Int64) -> Int64 {
+        guard calls.count <= Self.fewCalls else { return clock }
+        var next = limit
+        if nextFirst < configuration.firstCalls {
+            let share = Double(nextFirst) / Double(configuration.firstCalls)
+            next = min(next, Int64(firstArrival + share * Double(configuration.firstCallsMilliseconds)))
+        }
+        if configuration.callsPerSecond > 0, nextArrival < Double(next) { next = Int64(nextArrival) }
+        for call in calls where call.step >= 0 && !call.isParked { next = min(next, call.due) }
+        return max(clock, next)
     }
 
     /// Begins the calls whose time has come.

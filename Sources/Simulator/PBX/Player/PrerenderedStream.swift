@@ -12,9 +12,15 @@ final class PrerenderedStream: EventReceiver {
     private let owner: String
     /// WebSocket frames, ready to be sent.
     private(set) var bytes: [UInt8] = []
-    /// Where the frames due before the end of each millisecond end in `bytes`, and how many frames those are.
-    private var ends: [Int] = []
-    private var counts: [Int] = []
+    /// A millisecond in which frames are due: which, and how many bytes and frames are due by its end.
+    private struct Mark {
+        var millisecond: Int64
+        var end: Int
+        var count: Int
+    }
+
+    /// In order; only of milliseconds in which something is due, so a quiet PBX costs next to nothing.
+    private var marks: [Mark] = []
     private var count = 0
     /// Time of the first millisecond, since 1970.
     let start: Int64
@@ -31,13 +37,13 @@ final class PrerenderedStream: EventReceiver {
         self.owner = owner
         self.start = start
         player.begin(at: start)
-        ends.reserveCapacity(milliseconds)
-        counts.reserveCapacity(milliseconds)
-        for millisecond in 0..<Int64(milliseconds) {
+        var millisecond: Int64 = 0
+        while millisecond < Int64(milliseconds), bytes.count < Self.maximumBytes {
             _ = player.advance(to: start + millisecond, budget: .max, into: self)
-            ends.append(bytes.count)
-            counts.append(count)
-            if bytes.count >= Self.maximumBytes { break }
+            if bytes.count > marks.last?.end ?? 0 {
+                marks.append(Mark(millisecond: millisecond, end: bytes.count, count: count))
+            }
+            millisecond = player.nextDue(by: start + Int64(milliseconds)) - start
         }
     }
 
@@ -64,23 +70,23 @@ final class PrerenderedStream: EventReceiver {
     ///   - now: Milliseconds since 1970; `nil`: everything is due.
     ///   - limit: The most bytes, to whole milliseconds of the schedule (at least one).
     func take(at now: Int64?, limit: Int) -> (frames: ArraySlice<UInt8>, events: Int) {
-        let first = ends.partition { $0 > sentBytes }
-        guard first < ends.count else { return ([], 0) }
-        let due = now.map { Int(min(Int64(ends.count - 1), $0 - start)) } ?? ends.count - 1
-        guard due >= first else { return ([], 0) }
+        let first = marks.partition { $0.end > sentBytes }
+        guard first < marks.count else { return ([], 0) }
+        let due = now.map { now in marks.partition { start + $0.millisecond > now } } ?? marks.count
+        guard due > first else { return ([], 0) }
         var last = first
-        while last < due, ends[last + 1] - sentBytes <= limit { last += 1 }
-        let frames = bytes[sentBytes..<ends[last]]
-        let events = counts[last] - sentEvents
-        sentBytes = ends[last]
-        sentEvents = counts[last]
+        while last + 1 < due, marks[last + 1].end - sentBytes <= limit { last += 1 }
+        let frames = bytes[sentBytes..<marks[last].end]
+        let events = marks[last].count - sentEvents
+        sentBytes = marks[last].end
+        sentEvents = marks[last].count
         return (frames, events)
     }
 }
 
-extension [Int] {
+extension Array {
     /// The first index whose element satisfies a condition that no earlier one does and every later one does.
-    fileprivate func partition(_ condition: (Int) -> Bool) -> Int {
+    fileprivate func partition(_ condition: (Element) -> Bool) -> Int {
         var (low, high) = (0, count)
         while low < high {
             let middle = (low + high) / 2

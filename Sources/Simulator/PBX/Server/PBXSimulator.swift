@@ -51,8 +51,6 @@ package final class PBXSimulator {
     static let maximumUnanswered = 1000
     /// Pause before a recording is played to a reader that asks for nothing; to others it is once they read the lists.
     static let replayPause: Duration = .milliseconds(500)
-    /// Milliseconds between a reader's subscription and the rendering of its events.
-    static let renderPause: Int64 = 1500
     /// Bytes queued for one reader beyond which a replay without pace waits.
     static let replayQueueBytes = 1 << 20
     /// Bytes queued for one reader beyond which calls stand still, when told to.
@@ -60,8 +58,11 @@ package final class PBXSimulator {
 
     /// Makes a PBX without calls until `start`.
     ///
+    /// - Parameter scripts: What the calls of many PBXs share.
     /// - Throws: A text for the operator when the recording cannot be read.
-    package init(loop: Loop, configuration: SimulatorConfiguration, logger: Logger) throws {
+    package init(
+        loop: Loop, configuration: SimulatorConfiguration, logger: Logger, scripts: CallScripts? = nil
+    ) throws {
         self.loop = loop
         self.configuration = configuration
         self.logger = logger
@@ -70,7 +71,7 @@ package final class PBXSimulator {
         sentLog = try configuration.sentLogFile.map { try SentLog(path: $0) }
         recording = try configuration.replayFile.map { try Recording(path: $0) }
         startedAt = Self.wallMilliseconds()
-        player = CallPlayer(configuration: configuration, start: startedAt)
+        player = CallPlayer(configuration: configuration, start: startedAt, scripts: scripts)
     }
 
     /// Listens, and begins to play.
@@ -149,11 +150,12 @@ package final class PBXSimulator {
             return false
         }
         if configuration.prerenderedMilliseconds > 0 {
-            // Rendering holds up the loop: not before readers, of other PBXs too, have read the lists.
+            // Rendering holds up the loop, and afterwards lists tell of its end: not before readers have read them, of
+            // other PBXs too.
             let now = Self.wallMilliseconds()
             let since = subscribedAt ?? now
             subscribedAt = since
-            guard now - since >= Self.renderPause else { return false }
+            guard now - since >= configuration.renderPause else { return false }
         }
         isWaiting = false
         if configuration.prerenderedMilliseconds > 0, let application = applications.first {
