@@ -18,7 +18,7 @@ test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(PORTABLE),-Xcc -DCSCAN_P
 # libraries only (make leaks).
 sanitized := $(if $(filter address,$(SANITIZE)),ASAN_OPTIONS=detect_leaks=0)
 
-.PHONY: help setup build release test leaks conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-path bench-intake bench-reconcile bench-consumers bench-micro bench-store bench-crm bench-reactor bench-peers bench-check clean version
+.PHONY: help setup build release test leaks conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-path bench-intake bench-series bench-reconcile bench-consumers bench-micro bench-store bench-crm bench-reactor bench-peers bench-check clean version
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,10 @@ bench-path: ## Measure what one event costs within a loop, from recorded streams
 
 bench-intake: ## Measure how many events a second one core takes off a loopback connection, up to the rows (1.5 minutes)
 	swift run -c release --package-path Benchmarks intake-bench --bar 400000
+
+bench-series: release ## Measure and draw cost, latency and memory over rate, calls and PBXs, and where time goes (10 minutes)
+	swift build -c release --package-path Benchmarks --product callflow-load
+	Scripts/bench-series
 
 bench-reconcile: release ## Measure for how long events wait while a PBX with 5,000 open calls is compared, after kills and lost links
 	Scripts/bench-reconcile
