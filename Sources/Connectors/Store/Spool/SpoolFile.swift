@@ -101,8 +101,9 @@ final class SpoolFile {
         makeReserve()
     }
 
-    /// It holds who called whom: for the daemon's user alone, also one that an earlier version made. SQLite gives the files
-    /// beside it the same rights.
+    /// It holds who called whom: for the daemon's user alone, also one that an earlier version made.
+    ///
+    /// SQLite gives the files beside it the same rights.
     private static func makePrivate(_ path: String) {
         let descriptor = Glibc.open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
         // What is wrong with the path is said when the file is opened as a database.
