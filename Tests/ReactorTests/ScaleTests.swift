@@ -63,18 +63,18 @@ private enum Scale {
         options.backlog = 4096
         let listener = try bench.listen(options) { _ in echo }
         try "\(listener.address.port)".write(toFile: path, atomically: true, encoding: .utf8)
-        bench.run(limit: .seconds(60)) { echo.open >= 500 }
+        bench.run(limit: .seconds(240)) { echo.open >= 500 }
         let (before, early) = (anonymousBytes(), echo.open)
         // A sanitizer's few come in one or two ticks.
         if isSanitized == false { #expect(early < count / 2) }
-        bench.run(limit: .seconds(60)) { echo.answered == count }
+        bench.run(limit: .seconds(240)) { echo.answered == count }
         #expect(bench.loop.counters.openConnections == UInt64(count))
         let perConnection = (anonymousBytes() - before) / max(count - early, 1)
         if isSanitized == false { #expect(perConnection <= ScaleTests.mostBytes) }
         // Anybody may close now.
         let found = "\(count) idle connections, \(perConnection) bytes each"
         try found.write(toFile: path + "-done", atomically: true, encoding: .utf8)
-        bench.run(limit: .seconds(60)) { bench.loop.counters.openConnections == 0 }
+        bench.run(limit: .seconds(240)) { bench.loop.counters.openConnections == 0 }
         #expect(bench.loop.counters.acceptPauses == 0)
     }
 
@@ -99,7 +99,7 @@ private enum Scale {
     }
 
     private static func waitFor<Value>(_ value: () -> Value?) -> Value? {
-        for _ in 0..<6000 {
+        for _ in 0..<24_000 {
             if let found = value() { return found }
             usleep(10_000)
         }
