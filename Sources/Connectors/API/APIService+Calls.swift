@@ -226,6 +226,11 @@ extension APIService {
         return number
     }
 
+    /// Tells most texts apart (FNV-1a); those that it does not are compared.
+    private static func quickHash(_ text: UnsafeRawBufferPointer) -> UInt64 {
+        text.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+    }
+
     /// Lays the live calls over the stored ones and adds those whose row is still on its way.
     ///
     /// The filter is applied again afterwards: a row says `ringing` a moment longer than the engine does.
@@ -234,20 +239,24 @@ extension APIService {
         var known: [String: Int] = [:]
         known.reserveCapacity(calls.count)
         for (index, call) in calls.enumerated() { known[call.callID] = index }
+        // Of thousands of live calls a page has few: the others must not cost a text each.
+        let hashes = Set(calls.map { call in Array(call.callID.utf8).withUnsafeBytes(Self.quickHash) })
         // A full page ends at its oldest row: what started earlier belongs behind it.
         let isFull = stored.count >= filter.limit
         let end = isFull ? stored.last?.cursor : nil
         var added: [APICall] = []
         let names = environment.pbxNames
         environment.forEachLiveCall { record in
-            if let index = known[record.callID.string] {
+            if hashes.contains(record.callID.withUnsafeBytes(Self.quickHash)),
+                let index = known[record.callID.string]
+            {
                 calls[index].overlay(record)
                 return true
             }
-            let call = APICall(record, pbxNames: names)
-            let isBehindStart = filter.after?.isBefore(call.cursor) ?? true
-            let isWithin = end.map { call.cursor.isBefore($0) } ?? true
-            if isBehindStart, isWithin { added.append(call) }
+            let cursor = CallCursor(startedAt: record.startedAt, id: record.id)
+            let isBehindStart = filter.after?.isBefore(cursor) ?? true
+            let isWithin = end.map { cursor.isBefore($0) } ?? true
+            if isBehindStart, isWithin { added.append(APICall(record, pbxNames: names)) }
             return true
         }
         calls.append(contentsOf: added)
