@@ -68,6 +68,33 @@ struct CallRegistryTests {
         #expect(met == 1000)
     }
 
+    @Test("Those that began at a time or later are met, by the newest that is published of each")
+    func metSinceATime() {
+        let registry = CallRegistry(capacity: 100, hasher: Self.hasher)
+        for number in 0..<100 {
+            var record = Self.record("call-\(number)", Int64(number))
+            record.startedAt = Timestamp(microseconds: Int64(number) * 1000)
+            let hash = Self.key("call-\(number)").hash
+            registry.publish(record, slot: number, hash: hash, isNew: true)
+        }
+        func met(since milliseconds: Int64) -> Set<String> {
+            var met: Set<String> = []
+            registry.forEach(since: Timestamp(microseconds: milliseconds * 1000)) { record in
+                met.insert(record.callID.string)
+                return true
+            }
+            return met
+        }
+        #expect(met(since: 97) == ["call-97", "call-98", "call-99"])
+        #expect(met(since: 100).isEmpty)
+        #expect(met(since: -1).count == 100)
+        // The begin may turn out to be another one: the PBX's own clock, a leg that was there before.
+        var moved = Self.record("call-99", 99)
+        moved.startedAt = Timestamp(microseconds: 5000)
+        registry.publish(moved, slot: 99, hash: Self.key("call-99").hash, isNew: false)
+        #expect(met(since: 97) == ["call-97", "call-98"])
+    }
+
     @Test("Calls come and go for long without filling the table with tombstones")
     func churn() {
         let registry = CallRegistry(capacity: 64, hasher: Self.hasher)

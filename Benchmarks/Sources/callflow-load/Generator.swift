@@ -7,7 +7,8 @@ import Synchronization
 
 /// The PBXs and the portal of a run, on threads of this process.
 ///
-/// PBXs render their calls in advance, so that sending them costs next to nothing beside what is measured.
+/// PBXs render their calls in advance, so that sending them costs next to nothing beside what is measured; those of a long schedule, which would fill
+/// the memory, as they are due.
 final class Generator {
     /// A PBX: where it listens, and what it was told and did.
     struct PBX: Sendable {
@@ -17,6 +18,7 @@ final class Generator {
     private enum Order: Sendable {
         case state(@Sendable (State) -> Void)
         case truths(@Sendable ([CallTruth]) -> Void)
+        case silence(@Sendable (Bool) -> Void)
         case stop(@Sendable () -> Void)
     }
 
@@ -106,7 +108,12 @@ final class Generator {
             eventsPerSecond: scenario.isOneCallEach
                 ? 1 : scenario.eventsPerSecond / Double(scenario.pbxs),
             rampMilliseconds: Int(scenario.ramp * 1000))
-        configuration.prerenderedMilliseconds = Int((scenario.ramp + scenario.seconds + spareSeconds) * 1000)
+        if scenario.isRenderedAhead {
+            configuration.prerenderedMilliseconds = Int(
+                (scenario.ramp + scenario.seconds + spareSeconds) * 1000)
+        } else {
+            configuration.waitsForReader = true
+        }
         if scenario.pace == .blast {
             configuration.prerenderedMilliseconds = Int((scenario.ramp + scenario.seconds) * 1000)
             configuration.sendsAtOnce = true
@@ -149,6 +156,9 @@ final class Generator {
             }
             answer(state)
         case .truths(let answer): answer(simulators.flatMap(\.player.truths))
+        case .silence(let answer):
+            for simulator in simulators { simulator.fallSilent() }
+            answer(true)
         case .stop(let done):
             for simulator in simulators { simulator.stop() }
             loop.schedule(after: .milliseconds(200)) { done() }
@@ -171,6 +181,9 @@ final class Generator {
 
     /// Events that the readers got of each call, and what a reader should say of it.
     func truths() throws(LoadError) -> [CallTruth] { try ask { .truths($0) } }
+
+    /// Ends calls that are played as they come; those rendered in advance end by themselves.
+    func fallSilent() throws(LoadError) { _ = try ask { .silence($0) } }
 
     /// Ends the threads.
     func stop() {

@@ -161,6 +161,7 @@ struct Run {
             )
         }
         // The stream goes on for a little; then from its last word on the clock runs until the last row is durable.
+        if !scenario.isRenderedAhead { try generator.fallSilent() }
         try wait(for: "the end of the calls", seconds: 30) { () throws(LoadError) in
             try generator.state().isOver
         }

@@ -26,6 +26,8 @@ struct Scenario: Sendable {
     var ramp = 10.0
     /// Seconds measured, after the ramp.
     var seconds = 30.0
+    /// Whether calls are rendered in advance, at some 4 MB of memory a second; longer schedules are played as they come.
+    var isRenderedAhead: Bool { pace == .blast || seconds <= 600 }
     var pace = Pace.schedule
     var store = StoreKind.postgres
     var portal = Portal.off

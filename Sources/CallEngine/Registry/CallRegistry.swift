@@ -1,3 +1,4 @@
+public import Protocols
 import Synchronization
 
 /// The live calls of one shard, readable from any thread without a lock.
@@ -26,6 +27,15 @@ public final class CallRegistry: Sendable {
     private static let stride = wordsPerRecord + 1
     private static let recordsPerChunk = 256
     private static let removed: UInt64 = 1
+    /// The word of a record that says when the call began, in microseconds.
+    private static let startWord = wordOfStart()
+
+    private static func wordOfStart() -> Int {
+        guard let offset = MemoryLayout<CallRecord>.offset(of: \.startedAt), offset % 8 == 0,
+            MemoryLayout<Timestamp>.size == 8
+        else { preconditionFailure("the begin of a call is one word of its record") }
+        return offset / 8
+    }
 
     private let shared: Shared
     private let mask: Int
@@ -197,17 +207,21 @@ public final class CallRegistry: Sendable {
         return nil
     }
 
-    /// Calls `body` with a copy of each live call, until it returns false.
+    /// Calls `body` with a copy of each live call that began at `since` or later, until it returns false.
     ///
-    /// Any thread; O(capacity in use).
+    /// Any thread; O(capacity in use), of which a call that began earlier takes one word.
     ///
     /// Calls that begin or end meanwhile may or may not be met; none is met torn.
-    public func forEach(_ body: (CallRecord) -> Bool) {
+    public func forEach(
+        since: Timestamp = Timestamp(microseconds: .min), _ body: (CallRecord) -> Bool
+    ) {
         for position in 0...mask {
             let tag = shared.tags[position].load(ordering: .acquiring)
             guard tag > Self.removed else { continue }
             let slot = Int(shared.slots[position].load(ordering: .relaxed))
-            guard let record = read(slot: slot), shared.tags[position].load(ordering: .acquiring) == tag
+            guard slot < capacity, let words = words(of: slot),
+                Int64(bitPattern: words[1 + Self.startWord].load(ordering: .relaxed)) >= since.microseconds,
+                let record = read(slot: slot), shared.tags[position].load(ordering: .acquiring) == tag
             else {
                 continue
             }

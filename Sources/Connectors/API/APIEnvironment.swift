@@ -145,9 +145,9 @@ package protocol APIEnvironment: AnyObject {
     /// How events are read and put together, for deriving a stored call again.
     var replaySettings: ReplaySettings { get }
 
-    /// Calls `body` with each call that the engine knows, in any order, until it returns false; some of them
-    /// may have ended just now.
-    func forEachLiveCall(_ body: (CallRecord) -> Bool)
+    /// Calls `body` with each call that the engine knows and that began at `since` or later, in any order, until it
+    /// returns false; some of them may have ended just now.
+    func forEachLiveCall(since: Timestamp, _ body: (CallRecord) -> Bool)
     /// The call with this key when the engine knows it.
     func liveCall(callID: String) -> CallRecord?
     /// What the legs of a call say that the engine knows; `nil`, later and once, when it does not know it.
@@ -166,6 +166,11 @@ package protocol APIEnvironment: AnyObject {
 }
 
 extension APIEnvironment {
+    /// Calls `body` with each call that the engine knows, in any order, until it returns false.
+    func forEachLiveCall(_ body: (CallRecord) -> Bool) {
+        forEachLiveCall(since: Timestamp(microseconds: .min), body)
+    }
+
     /// No portal's.
     package func takePortalEvent(_ body: [UInt8]) -> Int { 404 }
 }

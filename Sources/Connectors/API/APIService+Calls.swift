@@ -226,37 +226,28 @@ extension APIService {
         return number
     }
 
-    /// Tells most texts apart (FNV-1a); those that it does not are compared.
-    private static func quickHash(_ text: UnsafeRawBufferPointer) -> UInt64 {
-        text.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
-    }
-
     /// Lays the live calls over the stored ones and adds those whose row is still on its way.
     ///
     /// The filter is applied again afterwards: a row says `ringing` a moment longer than the engine does.
     private func merge(_ stored: [StoredCall], _ filter: CallFilter) -> CallPage {
         var calls = stored.map(APICall.init)
-        var known: [String: Int] = [:]
-        known.reserveCapacity(calls.count)
-        for (index, call) in calls.enumerated() { known[call.callID] = index }
-        // Of thousands of live calls a page has few: the others must not cost a text each.
-        let hashes = Set(calls.map { call in Array(call.callID.utf8).withUnsafeBytes(Self.quickHash) })
-        // A full page ends at its oldest row: what started earlier belongs behind it.
+        for index in calls.indices {
+            if let record = environment.liveCall(callID: calls[index].callID) { calls[index].overlay(record) }
+        }
+        let known = Set(stored.map(\.callID))
+        // A full page ends at its oldest row: what started earlier belongs behind it, and of thousands of live calls
+        // that is nearly all.
         let isFull = stored.count >= filter.limit
         let end = isFull ? stored.last?.cursor : nil
         var added: [APICall] = []
         let names = environment.pbxNames
-        environment.forEachLiveCall { record in
-            if hashes.contains(record.callID.withUnsafeBytes(Self.quickHash)),
-                let index = known[record.callID.string]
-            {
-                calls[index].overlay(record)
-                return true
-            }
+        environment.forEachLiveCall(since: end?.startedAt ?? Timestamp(microseconds: .min)) { record in
             let cursor = CallCursor(startedAt: record.startedAt, id: record.id)
             let isBehindStart = filter.after?.isBefore(cursor) ?? true
             let isWithin = end.map { cursor.isBefore($0) } ?? true
-            if isBehindStart, isWithin { added.append(APICall(record, pbxNames: names)) }
+            if isBehindStart, isWithin, !known.contains(record.callID.string) {
+                added.append(APICall(record, pbxNames: names))
+            }
             return true
         }
         calls.append(contentsOf: added)

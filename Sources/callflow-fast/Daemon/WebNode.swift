@@ -321,10 +321,10 @@ extension WebNode: APIEnvironment {
     var pbxNames: [String] { plan.settings.pbxs.names }
     var store: any StoreReader { reader }
 
-    func forEachLiveCall(_ body: (CallRecord) -> Bool) {
+    func forEachLiveCall(since: Timestamp, _ body: (CallRecord) -> Bool) {
         var goesOn = true
         for registry in plan.shared.registries where goesOn {
-            registry.forEach { record in
+            registry.forEach(since: since) { record in
                 goesOn = body(record)
                 return goesOn
             }

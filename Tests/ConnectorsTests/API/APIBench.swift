@@ -107,8 +107,8 @@ final class FakeEnvironment: APIEnvironment {
 
     var store: any StoreReader { reader }
 
-    func forEachLiveCall(_ body: (CallRecord) -> Bool) {
-        for record in live where !body(record) { return }
+    func forEachLiveCall(since: Timestamp, _ body: (CallRecord) -> Bool) {
+        for record in live where record.startedAt >= since && !body(record) { return }
     }
 
     func liveCall(callID: String) -> CallRecord? { live.first { $0.callID.string == callID } }

@@ -38,6 +38,7 @@ package final class PBXSimulator {
     var resourceRequests = 0
     private var timer: TimerID?
     private var isStopped = false
+    private var isSilent = false
     private var isWaiting: Bool
     /// When the reader that is waited for had subscribed, by the wall clock in milliseconds.
     private var subscribedAt: Int64?
@@ -101,6 +102,9 @@ package final class PBXSimulator {
         server?.closeAll(drainTimeout: .milliseconds(100))
     }
 
+    /// Plays no more: calls stand still, connections stay.
+    package func fallSilent() { isSilent = true }
+
     /// Milliseconds since 1970 now.
     static func wallMilliseconds() -> Int64 {
         var time = timespec()
@@ -129,7 +133,7 @@ package final class PBXSimulator {
             for reader in readers { replay(to: reader) }
         } else if hasBegun(), let stream {
             isComplete = play(stream)
-        } else if !isWaiting, !waits() {
+        } else if !isWaiting, !isSilent, !waits() {
             isComplete = player.advance(
                 to: Self.wallMilliseconds(), budget: configuration.eventsPerTick, into: self)
         }
@@ -303,8 +307,10 @@ package final class PBXSimulator {
         }
     }
 
-    /// Whether prerendered calls were all sent, and taken by the kernel.
-    package var isStreamOver: Bool { stream?.isOver == true && readers.allSatisfy { $0.queuedBytes == 0 } }
+    /// Whether nothing more is played, and all of it was taken by the kernel.
+    package var isStreamOver: Bool {
+        (isSilent || stream?.isOver == true) && readers.allSatisfy { $0.queuedBytes == 0 }
+    }
 
     /// What it did so far, as `GET /simulator/stats` says it.
     package var statistics: String {
