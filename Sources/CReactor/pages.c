@@ -2,6 +2,7 @@
 #include "creactor.h"
 
 #include <link.h>
+#include <malloc.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -27,4 +28,14 @@ uint64_t creactor_release_program_pages(void) {
     uint64_t bytes = 0;
     dl_iterate_phdr(release, &bytes);
     return bytes;
+}
+
+int creactor_release_free_memory(uint64_t least) {
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 33)
+    if (mallinfo2().fordblks < least) return 0;
+    return malloc_trim(0);
+#else
+    (void)least;
+    return 0;
+#endif
 }

@@ -117,6 +117,9 @@ int creactor_set_descriptor_limit(uint64_t limit);
 // Unmaps the pages of program and libraries that were read from their files and not written (madvise(2), MADV_DONTNEED);
 // those that are used come back by themselves. Returns the bytes of address space looked at.
 uint64_t creactor_release_program_pages(void);
+// Gives pages that malloc holds and nobody uses back to the system (malloc_trim(3)), in all arenas, when malloc counts at least so many
+// bytes as free (mallinfo2(3)). Returns 1 when some went.
+int creactor_release_free_memory(uint64_t least);
 // strerror_r(3) into `text`.
 void creactor_error_text(int code, char *text, size_t capacity);
 

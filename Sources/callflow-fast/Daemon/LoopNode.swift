@@ -76,6 +76,24 @@ final class LoopNode {
             self.web = web
             startCRM()
             loop.schedule(after: Self.startTime) { ProgramPages.release() }
+            watchMemory(usual: .max)
+        }
+    }
+
+    /// Gives memory back after a backlog: what waited for a database that stood still was freed, and would stay with the allocator for good.
+    ///
+    /// - Parameter usual: Bytes resident after the last time, or fewer if there were fewer since.
+    private func watchMemory(usual: Int) {
+        loop.schedule(after: .seconds(60)) { [weak self] in
+            guard let self, let resident = ProcessMemory.residentBytes else { return }
+            var usual = min(usual, resident)
+            if resident - usual >= Self.memoryToSpare, ProcessMemory.releaseFree(atLeast: Self.memoryToSpare)
+            {
+                usual = ProcessMemory.residentBytes ?? resident
+                plan.logger.debug(
+                    "memory: \((resident - usual) >> 20) MiB given back, \(usual >> 20) MiB resident")
+            }
+            watchMemory(usual: usual)
         }
     }
 
@@ -124,6 +142,8 @@ final class LoopNode {
 
     /// After this what only the start needed is let go.
     private static let startTime: Duration = .seconds(3)
+    /// More than the usual by so much, and so much of it free: then memory is given back.
+    private static let memoryToSpare = 8 << 20
 
     private static let sightingInterval: Duration = .seconds(2)
 
