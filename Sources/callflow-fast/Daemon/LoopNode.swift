@@ -76,13 +76,13 @@ final class LoopNode {
             self.web = web
             startCRM()
             loop.schedule(after: Self.startTime) { ProgramPages.release() }
-            watchMemory(usual: .max)
+            watchMemory(usual: 0)
         }
     }
 
     /// Gives memory back after a backlog: what waited for a database that stood still was freed, and would stay with the allocator for good.
     ///
-    /// - Parameter usual: Bytes resident after the last time, or fewer if there were fewer since.
+    /// - Parameter usual: Bytes resident after the last time, or fewer if there were fewer since; 0 before the first.
     private func watchMemory(usual: Int) {
         loop.schedule(after: .seconds(60)) { [weak self] in
             guard let self, let resident = ProcessMemory.residentBytes else { return }
