@@ -54,6 +54,8 @@ package final class WriteBatch {
     var isSettled = false
     /// When its first row was appended, by the monotonic clock.
     var openedAt: MonotonicInstant?
+    /// When its memory was made; see `GroupCommit.renewBatches`.
+    var generation: UInt32 = 0
 
     /// An empty batch.
     package init() {}

@@ -64,6 +64,8 @@ package final class GroupCommit {
 
     private var publishedBytes = 0
     private var spare: [WriteBatch] = []
+    /// Batches of an earlier one are not used again.
+    private var generation: UInt32 = 0
     private var endTurns: (() -> Void)?
     private var droppedSinceFull = 0
     private var textsChanged = 0
@@ -308,7 +310,7 @@ extension GroupCommit {
 
     func takeGathering() -> WriteBatch {
         let batch = gathering
-        gathering = spare.popLast() ?? WriteBatch()
+        gathering = emptyBatch()
         number(batch)
         return batch
     }
@@ -317,7 +319,7 @@ extension GroupCommit {
     func closeBehind() {
         guard !behind.isEmpty else { return }
         let batch = behind
-        behind = spare.popLast() ?? WriteBatch()
+        behind = emptyBatch()
         number(batch)
         spoolOnly(batch)
         backlog.gatheringBehind.removeAll(keepingCapacity: true)
@@ -347,7 +349,23 @@ extension GroupCommit {
     /// Keeps an empty batch for reuse.
     func retire(_ batch: WriteBatch) {
         batch.reset()
-        if spare.count < Self.maximumSpareBatches { spare.append(batch) }
+        guard batch.generation == generation, spare.count < Self.maximumSpareBatches else { return }
+        spare.append(batch)
+    }
+
+    private func emptyBatch() -> WriteBatch {
+        if let batch = spare.popLast() { return batch }
+        let batch = WriteBatch()
+        batch.generation = generation
+        return batch
+    }
+
+    /// Lets the memory of emptied batches go, and that of those on their way once they are back.
+    ///
+    /// A batch keeps room for as many rows as it ever had, which after a backlog is many times what a usual one needs.
+    package func renewBatches() {
+        generation &+= 1
+        spare.removeAll()
     }
 }
 
