@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 FILTER ?=
-SCENARIO ?= calls-1000 calls-5000 calls-20000
+SCENARIO ?=
 SANITIZE ?=
 PORTABLE ?=
 SECONDS ?= 60
@@ -18,7 +18,7 @@ test_flags := $(if $(FILTER),--filter $(FILTER)) $(if $(PORTABLE),-Xcc -DCSCAN_P
 # libraries only (make leaks).
 sanitized := $(if $(filter address,$(SANITIZE)),ASAN_OPTIONS=detect_leaks=0)
 
-.PHONY: help setup build release test leaks conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-path bench-intake bench-series bench-reconcile bench-consumers bench-micro bench-store bench-crm bench-reactor bench-peers bench-check clean version
+.PHONY: help setup build release test leaks conformance integration fuzz db-up db-down asterisk-lab test-asterisk lint format run fake-bitrix24 chaos bench bench-list bench-path bench-intake bench-series bench-reconcile bench-consumers bench-micro soak bench-store bench-crm bench-reactor bench-peers bench-check clean version
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,9 +78,16 @@ run: release ## Run the daemon with a simulated PBX and a fake Bitrix24 on SQLit
 fake-bitrix24: release ## Run the fake Bitrix24 alone (CRM_PORT, 18090): page, ledger at /effects, clicks at /click?user=&number=
 	$(BINARY) simulate --no-pbx --crm-port $(or $(CRM_PORT),18090) $(if $(EVENTS_URL),--crm-events $(EVENTS_URL))
 
-bench: release bench-store ## Measure the figures of PERFORMANCE.md (needs PostgreSQL's programs; SCENARIO="name …" for some loads, a few minutes)
+bench: release ## Measure all figures of PERFORMANCE.md into one report (an hour), or some loads only: SCENARIO="calls-5000 blast …" (names: bench-list)
+ifeq ($(SCENARIO),)
+	@Scripts/bench
+else
 	swift run -c release --package-path Benchmarks callflow-load $(SCENARIO) --json Benchmarks/.build/load.json
 	Benchmarks/plot Benchmarks/.build/load.json Benchmarks/.build/load.svg
+endif
+
+bench-list: ## List the loads that `make bench SCENARIO=…` knows
+	@swift run -c release --package-path Benchmarks callflow-load --list
 
 bench-path: ## Measure what one event costs within a loop, from recorded streams, and with 50,000 calls at once
 	swift run -c release --package-path Benchmarks path-bench
@@ -115,7 +122,12 @@ bench-reactor: ## Measure what input costs a loop, under both drivers
 	swift run -c release --package-path Benchmarks reactor-bench --features
 	swift run -c release --package-path Benchmarks reactor-bench --paced
 
+soak: release ## Two minutes of 5,000 calls on PostgreSQL: nothing may be lost, memory must stay flat (MINUTES=60; RATE=1000 for so many calls and events/s)
+	swift run -c release --package-path Benchmarks callflow-load soak $(if $(MINUTES),--seconds $$(($(MINUTES) * 60))) \
+	    $(if $(RATE),--calls $(RATE) --events-per-second $(RATE)) --json Benchmarks/.build/soak.json
+
 bench-check: ## Compare what repeats, allocations, instructions and system calls per event, with the limits in Benchmarks/Thresholds
+	@Scripts/setup --guards
 	swift run -c release --package-path Benchmarks path-bench --check Benchmarks/Thresholds/path.json
 	Scripts/count-instructions Benchmarks/Thresholds/instructions.tsv
 	swift run -c release --package-path Benchmarks reactor-bench --check Benchmarks/Thresholds/reactor.json

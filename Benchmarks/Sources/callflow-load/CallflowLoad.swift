@@ -39,6 +39,7 @@ struct CallflowLoad: ParsableCommand {
             }
             return
         }
+        Interrupt.watch()
         if consumers {
             let daemon = daemon ?? "\(Self.root)/.build/release/callflow-fast"
             let run = Consumers(scenario: try scenario("blast"), root: Self.root, daemon: daemon)

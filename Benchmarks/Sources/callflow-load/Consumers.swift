@@ -97,12 +97,14 @@ struct Consumers {
         var result = Result(name: consumer.name)
         while result.sent == 0 {
             guard !process.isOver else { throw LoadError("\(consumer.name): \(Files.read(log) ?? "")") }
+            try Interrupt.check()
             result.sent = try generator.state().eventsSent
             usleep(2000)
         }
         let start = Clock.seconds
         let cpu = process.cpuSeconds
         while true {
+            try Interrupt.check()
             let state = try generator.state()
             result.sent = state.eventsSent
             result.rows = try database.eventCount()

@@ -114,6 +114,7 @@ struct Run {
     ) throws(LoadError) {
         let end = Clock.seconds + seconds
         while try !condition() {
+            try Interrupt.check()
             guard Clock.seconds < end else { throw LoadError("waited \(Int(seconds)) s for \(what)") }
             // Each of many PBXs has its lines in /metrics.
             usleep(scenario.pbxs > 100 ? 100_000 : 5000)
@@ -138,6 +139,7 @@ struct Run {
         var last = first.events
         for second in 1...max(1, Int(scenario.seconds)) {
             sleep(max(0, first.time + Double(second) - Clock.seconds))
+            try Interrupt.check()
             let now = HTTPProbe.metrics(port: port)
             result.residentSeries.append(daemon.residentBytes)
             let events = now["store_events_written_total"] ?? 0
@@ -184,7 +186,10 @@ struct Run {
         let sent = Double(try generator.state().eventsSent)
         while (HTTPProbe.metrics(port: port)["store_events_written_total"] ?? 0) < sent,
             Clock.seconds < start + Self.drainSeconds
-        { usleep(2000) }
+        {
+            try Interrupt.check()
+            usleep(2000)
+        }
         result.drainMilliseconds = Int((Clock.seconds - start) * 1000)
     }
 
