@@ -46,6 +46,27 @@ final class Database {
         try rows("SELECT count(*) FROM call_events").first.flatMap { Int($0[0]) } ?? 0
     }
 
+    /// How long after they were due events were received: how many, by whole milliseconds.
+    ///
+    /// Due by the PBX's schedule, which no reader holds up; so it tells what waited anywhere before the daemon looked at its clock.
+    ///
+    /// - Parameter seconds: Those of so many first seconds are left out.
+    func lateness(after seconds: Double) throws(LoadError) -> [Int: Int] {
+        let query =
+            isPostgres
+            ? """
+            SELECT greatest(0, floor(extract(epoch FROM inserted_at - occurred_at) * 1000))::int, count(*) FROM call_events
+            WHERE occurred_at > (SELECT min(occurred_at) FROM call_events) + \(Int(seconds * 1000)) * interval '1 ms' GROUP BY 1
+            """
+            : """
+            SELECT max(0, (inserted_at - occurred_at) / 1000), count(*) FROM call_events
+            WHERE occurred_at > (SELECT min(occurred_at) FROM call_events) + \(Int(seconds * 1e6)) GROUP BY 1
+            """
+        var counts: [Int: Int] = [:]
+        for row in try rows(query) { if let late = Int(row[0]) { counts[late] = Int(row[1]) } }
+        return counts
+    }
+
     /// Transactions that the server has committed.
     func commits() throws(LoadError) -> Double? {
         guard isPostgres else { return nil }

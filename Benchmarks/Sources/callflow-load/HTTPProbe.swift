@@ -5,21 +5,8 @@ import Protocols
 enum HTTPProbe {
     /// The body of a 200 answer to a GET; `nil` when there was none within two seconds.
     static func get(_ path: String, port: UInt16) -> [UInt8]? {
-        let handle = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        guard handle >= 0 else { return nil }
+        guard let handle = connected(to: port) else { return nil }
         defer { close(handle) }
-        var limit = timeval(tv_sec: 2, tv_usec: 0)
-        setsockopt(handle, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        setsockopt(handle, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = port.bigEndian
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        let size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let connected = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(handle, $0, size) }
-        }
-        guard connected == 0 else { return nil }
         let request = Array("GET \(path) HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".utf8)
         guard send(handle, request, request.count, Int32(MSG_NOSIGNAL)) == request.count else {
             return nil
@@ -36,6 +23,28 @@ enum HTTPProbe {
             return nil
         }
         return Array(answer[body...])
+    }
+
+    /// A socket to that port of this machine, which gives up sending and receiving after two seconds; `nil` when nobody listens.
+    static func connected(to port: UInt16) -> Int32? {
+        let handle = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        guard handle >= 0 else { return nil }
+        var limit = timeval(tv_sec: 2, tv_usec: 0)
+        setsockopt(handle, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        setsockopt(handle, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = port.bigEndian
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        let size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(handle, $0, size) }
+        }
+        guard result == 0 else {
+            close(handle)
+            return nil
+        }
+        return handle
     }
 
     /// The numbers of `/metrics` by name, without the `callflow_` in front.

@@ -38,6 +38,10 @@ struct LoadReport {
                 "calls compared, with lost events, with a wrong outcome",
                 "\(grouped(run.callsCompared)), \(run.callsWithLostEvents), \(run.callsWithWrongOutcome)"
             ),
+            (
+                "due by the schedule → receipt, p50 / p99 / p99.9 / max",
+                run.scenario.pace == .blast ? "–" : milliseconds(run.lateness)
+            ),
             ("receipt → state, p50 / p99 / p99.9 / max", milliseconds(run.state)),
             ("receipt → durable, p50 / p99 / p99.9 / max", milliseconds(run.durable)),
             (
@@ -46,6 +50,10 @@ struct LoadReport {
             ),
             ("daemon CPU per 1,000 events", "\(fixed(run.cpuPerThousand, 2)) ms"),
             ("generator CPU per 1,000 events", "\(fixed(run.generatorCPUPerThousand, 2)) ms"),
+            (
+                "events per second of the generator alone",
+                run.generatorCeiling.map { grouped(Int($0.rounded())) } ?? "–"
+            ),
             ("RSS idle, at load", "\(megabytes(run.idleBytes)), \(megabytes(run.loadedBytes))"),
             ("RSS growth per call", "\(grouped(Int(run.bytesPerCall))) bytes"),
             (
@@ -54,8 +62,12 @@ struct LoadReport {
             ),
             ("all PBXs connected after", "\(run.connectedMilliseconds) ms"),
             ("times a thread waited, per event", fixed(run.wakeUpsPerEvent, 3)),
+            ("system calls per event", run.systemCallsPerEvent.map { fixed($0, 3) } ?? "–"),
             ("rows per batch", fixed(run.rowsPerBatch, 1)),
-            ("transactions per event", run.commitsPerEvent.map { fixed($0, 4) } ?? "–"),
+            (
+                "transactions, statements per event",
+                "\(run.commitsPerEvent.map { fixed($0, 4) } ?? "–"), \(run.statementsPerEvent.map { fixed($0, 4) } ?? "–")"
+            ),
             (
                 "API requests: p50 / p99, answered, failed",
                 run.api.map {
@@ -74,13 +86,16 @@ struct LoadReport {
             "seconds":\(fixed(run.seconds)),"events_per_second":\(fixed(run.eventsPerSecond)),"calls_at_once":\(run.callsAtOnce),\
             "sent":\(run.sent),"stored":\(run.stored),"calls_compared":\(run.callsCompared),\
             "calls_with_lost_events":\(run.callsWithLostEvents),"calls_with_wrong_outcome":\(run.callsWithWrongOutcome),\
-            "state_us":\(quantiles(run.state)),"durable_us":\(quantiles(run.durable)),"drain_ms":\(run.drainMilliseconds),\
+            "lateness_us":\(quantiles(run.lateness)),"state_us":\(quantiles(run.state)),"durable_us":\(quantiles(run.durable)),"drain_ms":\(run.drainMilliseconds),\
             "cpu_ms_per_1000":\(fixed(run.cpuPerThousand)),"generator_cpu_ms_per_1000":\(fixed(run.generatorCPUPerThousand)),\
             "rss_idle":\(run.idleBytes),"rss_loaded":\(run.loadedBytes),"rss_per_call":\(fixed(run.bytesPerCall)),\
             "rss_growth":\(run.growthBytes.map(fixed) ?? "null"),"connected_ms":\(run.connectedMilliseconds),\
             "io":"\(run.scenario.io)","loops":\(run.scenario.loops),\
             "waits_per_event":\(fixed(run.wakeUpsPerEvent)),"rows_per_batch":\(fixed(run.rowsPerBatch)),\
-            "commits_per_event":\(run.commitsPerEvent.map(fixed) ?? "null"),"reconnects":\(run.reconnects),\
+            "commits_per_event":\(run.commitsPerEvent.map(fixed) ?? "null"),\
+            "statements_per_event":\(run.statementsPerEvent.map(fixed) ?? "null"),\
+            "system_calls_per_event":\(run.systemCallsPerEvent.map(fixed) ?? "null"),\
+            "generator_ceiling":\(run.generatorCeiling.map(fixed) ?? "null"),"reconnects":\(run.reconnects),\
             "exit_status":\(run.exitStatus),"good":\(run.isGood),\
             "rss_series":[\(run.residentSeries.map(String.init).joined(separator: ","))],\
             "events_series":[\(run.eventsSeries.map { fixed($0) }.joined(separator: ","))]}

@@ -16,7 +16,10 @@ struct Measurement {
     var callsCompared = 0
     /// Calls that had not ended when the PBXs fell silent.
     var callsLeft = 0
-    /// Latencies in microseconds; bounds of buckets at most 6 % wide.
+    // Latencies in microseconds; bounds of buckets at most 6 % wide, of lateness a millisecond.
+
+    /// From when the schedule says that an event is sent until it was received: nobody's slowness makes it look better.
+    var lateness = Quantiles()
     var state = Quantiles()
     var durable = Quantiles()
     var api: (p50: Int, p99: Int, answered: Int, failed: Int)?
@@ -33,6 +36,11 @@ struct Measurement {
     var wakeUpsPerEvent = 0.0
     var rowsPerBatch = 0.0
     var commitsPerEvent: Double?
+    var statementsPerEvent: Double?
+    /// By perf(1); `nil` where there is none.
+    var systemCallsPerEvent: Double?
+    /// Events a second that the generator gives to a reader that throws them away; `nil` for those on a schedule.
+    var generatorCeiling: Double?
     var reconnects = 0
     var drainMilliseconds = 0
     var exitStatus: Int32 = 0

@@ -28,6 +28,10 @@ struct Run {
         var result = Measurement(scenario: scenario)
         result.idleBytes = try idleBytes(database, folder: folder)
 
+        if scenario.pace == .blast {
+            Progress.note("\(scenario.name): the generator by itself")
+            result.generatorCeiling = try Ceiling.measure(scenario)
+        }
         Progress.note("\(scenario.name): rendering calls, starting the daemon")
         let generator = try Generator(scenario)
         defer { generator.stop() }
@@ -46,7 +50,7 @@ struct Run {
         }
         result.connectedMilliseconds = Int((Clock.seconds - start) * 1000)
         switch scenario.pace {
-        case .schedule: try measureSchedule(&result, daemon, generator, database, port)
+        case .schedule: try measureSchedule(&result, daemon, generator, database, port, folder: folder)
         case .blast: try measureBlast(&result, daemon, generator, database, port)
         }
         result.driver = Self.driver(of: log)
@@ -125,7 +129,7 @@ struct Run {
 
     private func measureSchedule(
         _ result: inout Measurement, _ daemon: Subprocess, _ generator: Generator, _ database: Database,
-        _ port: UInt16
+        _ port: UInt16, folder: String
     ) throws {
         try wait(for: "the first event", seconds: 60) {
             (HTTPProbe.metrics(port: port)["ari_events_total"] ?? 0) > 0
@@ -136,6 +140,7 @@ struct Run {
             ? APIReaders(requestsPerSecond: scenario.apiRequestsPerSecond, port: port) : nil
         let first = try Mark(daemon, database, port)
         let profiler = try profile(daemon)
+        let calls = try countSystemCalls(of: daemon, folder: folder)
         var last = first.events
         for second in 1...max(1, Int(scenario.seconds)) {
             sleep(max(0, first.time + Double(second) - Clock.seconds))
@@ -156,6 +161,9 @@ struct Run {
         result.loadedBytes = daemon.residentBytes
         fill(&result, from: first, to: end)
         _ = profiler?.wait(seconds: 30)
+        if let count = Self.counted(calls) {
+            result.systemCallsPerEvent = count / (result.eventsPerSecond * scenario.seconds)
+        }
         if let outcome = readers?.stop() {
             result.api = (
                 Int(outcome.latency.valueAtPercentile(50)), Int(outcome.latency.valueAtPercentile(99)),
@@ -178,6 +186,26 @@ struct Run {
             "/usr/bin/env", "perf", "record", "-q", "-e", "cpu-clock", "-F", "997", "-g", "-o", profilePath,
             "-p", "\(daemon.pid)", "--", "sleep", "\(Int(scenario.seconds))",
         ])
+    }
+
+    /// Has perf(1) count the daemon's system calls for as long as it is measured; that costs a counter each.
+    ///
+    /// - Returns: Who counts, and the file with the result.
+    private func countSystemCalls(
+        of daemon: Subprocess, folder: String
+    ) throws(LoadError) -> (counter: Subprocess, file: String) {
+        let file = "\(folder)/calls.csv"
+        let counter = try Subprocess([
+            "/usr/bin/env", "perf", "stat", "-x", ",", "-e", "raw_syscalls:sys_enter", "-o", file,
+            "-p", "\(daemon.pid)", "--", "sleep", "\(scenario.seconds)",
+        ])
+        return (counter, file)
+    }
+
+    private static func counted(_ calls: (counter: Subprocess, file: String)) -> Double? {
+        guard calls.counter.wait(seconds: 5) == 0, let text = Files.read(calls.file) else { return nil }
+        return text.split(separator: "\n").first { $0.contains("sys_enter") }
+            .flatMap { Double($0.prefix { $0 != "," }) }
     }
 
     /// Waits until all that was sent is durable; from the moment of the call the clock runs.
@@ -229,6 +257,7 @@ struct Run {
         var events: Double
         var received: Double
         var batches: Double
+        var statements: Double
         var cpu: Double
         var generatorCPU: Double
         var switches: Int
@@ -244,6 +273,7 @@ struct Run {
             events = metrics["store_events_written_total"] ?? 0
             received = metrics["ari_events_total"] ?? 0
             batches = metrics["store_batches_total"] ?? 0
+            statements = metrics["store_statements_total"] ?? 0
             cpu = daemon.cpuSeconds
             var usage = rusage()
             getrusage(Self.itself, &usage)
@@ -268,6 +298,9 @@ struct Run {
         if let after = last.commits, let before = first.commits {
             result.commitsPerEvent = (after - before) / events
         }
+        if scenario.store == .postgres {
+            result.statementsPerEvent = (last.statements - first.statements) / events
+        }
         result.bytesPerCall =
             Double(result.loadedBytes - result.idleBytes) / Double(max(1, result.callsAtOnce))
         result.state = .init(last.state, since: first.state)
@@ -280,6 +313,10 @@ struct Run {
     private func compare(
         _ result: inout Measurement, _ truths: [CallTruth], _ database: Database
     ) throws(LoadError) {
+        if scenario.pace == .schedule {
+            let late = try database.lateness(after: scenario.ramp + 1)
+            result.lateness = .init(late.reduce(into: [:]) { $0[$1.key * 1000] = $1.value }, since: [:])
+        }
         let (events, outcomes) = try database.stored()
         result.stored = events.values.reduce(0, +)
         for truth in truths {

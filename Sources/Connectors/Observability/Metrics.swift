@@ -36,6 +36,7 @@ package enum Metric: Int, CaseIterable, Sendable {
     case storeEventsWritten
     case storeCallsWritten
     case storeBatches
+    case storeStatements
     case storeErrors
     case storeReconnects
     case storeConnected
@@ -118,6 +119,11 @@ package enum Metric: Int, CaseIterable, Sendable {
         case .storeEventsWritten: ("store_events_written_total", "Event rows committed.", false)
         case .storeCallsWritten: ("store_calls_written_total", "Call rows committed.", false)
         case .storeBatches: ("store_batches_total", "Batches committed.", false)
+        case .storeStatements:
+            (
+                "store_statements_total", "Statements sent to PostgreSQL for batches, their notes included.",
+                false
+            )
         case .storeErrors: ("store_errors_total", "Errors reported by the database.", false)
         case .storeReconnects: ("store_reconnects_total", "Database connections lost or refused.", false)
         case .storeConnected: ("store_connected", "Writers with a working database connection.", true)

@@ -138,7 +138,7 @@ package final class PostgresWriter: BatchWriter, DescriptorHandler {
                 onTheWay.sendTrain(batches)
                 self.train = train
                 trainLeft = .now()
-                statementCount += 2
+                countStatements(2)
                 sent(train.open(), connection)
             }
         }
@@ -390,8 +390,13 @@ extension PostgresWriter {
         return true
     }
 
+    private func countStatements(_ count: Int) {
+        statementCount += count
+        metrics.add(.storeStatements, count)
+    }
+
     private func send(_ statement: String, _ columns: [PostgresArray], over handle: OpaquePointer) -> Bool {
-        statementCount += 1
+        countStatements(1)
         return PostgresSending.prepared(statement, columns, over: handle)
     }
 
@@ -402,7 +407,7 @@ extension PostgresWriter {
     }
 
     private func note(_ batch: WriteBatch, over handle: OpaquePointer) -> Bool {
-        statementCount += 1
+        countStatements(1)
         return PostgresSending.note(batch, over: handle)
     }
 
@@ -447,12 +452,12 @@ extension PostgresWriter {
     }
 
     private func send(plain statement: String, over handle: OpaquePointer) -> Bool {
-        statementCount += 1
+        countStatements(1)
         return PQsendQueryParams(handle, statement, 0, nil, nil, nil, nil, 1) == 1
     }
 
     private func send(_ row: RefusedRow, of batch: WriteBatch, over handle: OpaquePointer) -> Bool {
-        statementCount += 1
+        countStatements(1)
         return PostgresSending.deadLetter(row, of: batch, over: handle)
     }
 
