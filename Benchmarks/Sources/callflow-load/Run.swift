@@ -60,9 +60,11 @@ struct Run {
         daemon.signal(SIGTERM)
         result.exitStatus = daemon.wait(seconds: 30) ?? 137
         try compare(&result, truths, database)
-        result.warnings += (Files.read(log) ?? "").split(separator: "\n").map(String.init).filter {
-            $0.contains("warning") || $0.contains("error")
-        }
+        result.warnings += (Files.read(log) ?? "").split(separator: "\n").filter {
+            // Time, level, text.
+            let level = $0.split(separator: " ", maxSplits: 2).dropFirst().first
+            return ["warning", "error", "critical"].contains(level ?? "")
+        }.map(String.init)
         return result
     }
 

@@ -77,28 +77,26 @@ final class LoopNode {
             startCRM()
             loop.schedule(after: Self.startTime) { ProgramPages.release() }
         }
-        watchMemory(usual: 0)
+        watchMemory()
     }
 
     /// Lets go what a backlog left behind: room in batches, and what was freed and would stay with the allocator for good.
-    ///
-    /// - Parameter usual: Bytes resident after the last time, or fewer if there were fewer since; 0 before the first.
-    private func watchMemory(usual: Int) {
+    private func watchMemory() {
         loop.schedule(after: .seconds(60)) { [weak self] in
             guard let self else { return }
             commit.renewBatches()
             // The allocator is the process's, so one loop looks after it.
-            watchMemory(usual: web == nil ? 0 : giveBack(usual: usual))
+            if web != nil { giveBack() }
+            watchMemory()
         }
     }
 
-    private func giveBack(usual: Int) -> Int {
-        guard let resident = ProcessMemory.residentBytes else { return usual }
-        guard resident - usual >= Self.memoryToSpare, ProcessMemory.releaseFree(atLeast: Self.memoryToSpare)
-        else { return min(usual, resident) }
-        let left = ProcessMemory.residentBytes ?? resident
-        plan.logger.debug("memory: \((resident - left) >> 20) MiB given back, \(left >> 20) MiB resident")
-        return left
+    private func giveBack() {
+        guard let before = ProcessMemory.residentBytes,
+            ProcessMemory.releaseFree(atLeast: Self.memoryToSpare),
+            let left = ProcessMemory.residentBytes, before - left >= Self.memoryToSpare
+        else { return }
+        plan.logger.debug("memory: \((before - left) >> 20) MiB given back, \(left >> 20) MiB resident")
     }
 
     /// Says of a database that keeps its connection and answers nothing what it is, long before the writer gives it up.
@@ -146,7 +144,7 @@ final class LoopNode {
 
     /// After this what only the start needed is let go.
     private static let startTime: Duration = .seconds(3)
-    /// More than the usual by so much, and so much of it free: then memory is given back.
+    /// Memory is given back when the allocator counts so much as free, be it resident or not.
     private static let memoryToSpare = 4 << 20
 
     private static let sightingInterval: Duration = .seconds(2)
