@@ -4,7 +4,9 @@ import Testing
 
 @Suite("Memory that nobody uses")
 struct ProcessMemoryTests {
-    @Test("between what is used goes back to the system")
+    @Test(
+        "between what is used goes back to the system",
+        .enabled(if: !Sanitizer.isOn, "of the C library's allocator"))
     func releaseFree() throws {
         // Of each hundred blocks one stays, so that no end of the heap is free as a whole.
         var blocks: [[UInt8]] = []

@@ -47,12 +47,9 @@ private enum Scale {
     static var path: String { getenv("REACTOR_SCALE_FILE").map { String(cString: $0) } ?? "" }
 
     static var count: Int {
-        let most = isSanitized ? 1500 : ScaleTests.mostConnections
+        let most = Sanitizer.isOn ? 1500 : ScaleTests.mostConnections
         return min(most, DescriptorLimit.raise(to: 20_000) - ScaleTests.spare)
     }
-
-    /// Sanitizers keep books about every byte, which are no user memory of ours, and take their time.
-    private static let isSanitized = dlsym(nil, "__asan_init") != nil || dlsym(nil, "__tsan_init") != nil
 
     /// Answers each connection once; done when all have come, answered, rested and gone.
     static func serve(_ mode: IOMode) throws {
@@ -66,11 +63,11 @@ private enum Scale {
         bench.run(limit: .seconds(240)) { echo.open >= 500 }
         let (before, early) = (anonymousBytes(), echo.open)
         // A sanitizer's few come in one or two ticks.
-        if isSanitized == false { #expect(early < count / 2) }
+        if !Sanitizer.isOn { #expect(early < count / 2) }
         bench.run(limit: .seconds(240)) { echo.answered == count }
         #expect(bench.loop.counters.openConnections == UInt64(count))
         let perConnection = (anonymousBytes() - before) / max(count - early, 1)
-        if isSanitized == false { #expect(perConnection <= ScaleTests.mostBytes) }
+        if !Sanitizer.isOn { #expect(perConnection <= ScaleTests.mostBytes) }
         // Anybody may close now.
         let found = "\(count) idle connections, \(perConnection) bytes each"
         try found.write(toFile: path + "-done", atomically: true, encoding: .utf8)
