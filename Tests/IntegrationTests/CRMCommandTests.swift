@@ -84,10 +84,7 @@ struct CRMCommandTests {
     }
 
     private func inject(_ port: Int, _ event: String) async throws {
-        var request = URLRequest(url: try #require(URL(string: "http://127.0.0.1:\(port)/api/test/events")))
-        request.httpMethod = "POST"
-        request.httpBody = Data(event.utf8)
-        _ = try await URLSession.shared.data(for: request)
+        #expect(try await post(port, "/api/test/events", event) == 202)
     }
 
     @Test("steps wait while the portal is away, are shown, and go out when it is back")

@@ -126,16 +126,12 @@ struct CommandTests {
             String(decoding: $0, as: UTF8.self).contains(#""db":"ok""#)
         }
         #expect(String(decoding: health, as: UTF8.self).contains(#""ari_connection":"disconnected""#))
-        var request = URLRequest(url: try #require(URL(string: "http://127.0.0.1:\(port)/api/test/events")))
-        request.httpMethod = "POST"
         for (type, state) in [("stasis_start", "Ring"), ("state_change", "Up"), ("stasis_end", "Up")] {
-            request.httpBody = Data(
-                #"""
+            let event = #"""
                 {"call_id":"test 1/ä","event_type":"\#(type)","payload":{"direction":"inbound","channel":"SIP/1",\#
                 "caller":"79161234567","callee":"101","state":"\#(state)"}}
-                """#.utf8)
-            let (_, response) = try await URLSession.shared.data(for: request)
-            #expect((response as? HTTPURLResponse)?.statusCode == 202)
+                """#
+            #expect(try await post(port, "/api/test/events", event) == 202)
         }
         let body = try await poll(port, "/api/calls/test%201%2F%C3%A4") {
             // The live call is seen at once, its events when they are durable.

@@ -114,6 +114,17 @@ func get(_ port: Int, _ path: String) async throws -> (status: Int, body: Data) 
     return ((response as? HTTPURLResponse)?.statusCode ?? 0, data)
 }
 
+/// Sends JSON to a server on this machine; gives the status of its answer.
+@discardableResult
+func post(_ port: Int, _ path: String, _ json: String = "") async throws -> Int {
+    var request = URLRequest(url: try #require(URL(string: "http://127.0.0.1:\(port)\(path)")))
+    request.httpMethod = "POST"
+    request.httpBody = Data(json.utf8)
+    request.setValue("application/json", forHTTPHeaderField: "Content-Type")
+    let (_, response) = try await URLSession.shared.data(for: request)
+    return (response as? HTTPURLResponse)?.statusCode ?? 0
+}
+
 /// Asks until the answer fits.
 func poll(
     _ port: Int, _ path: String, within seconds: Double = 60, until fits: (Data) throws -> Bool

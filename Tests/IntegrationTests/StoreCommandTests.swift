@@ -50,10 +50,8 @@ struct StoreCommandTests {
     func backup() async throws {
         let daemon = try DaemonProcess(["serve"], ["PORT": "0"])
         let port = try await daemon.port(inLineWith: "API and live page")
-        var request = URLRequest(url: try #require(URL(string: "http://127.0.0.1:\(port)/api/test/events")))
-        request.httpMethod = "POST"
-        request.httpBody = Data(#"{"call_id":"kept","event_type":"stasis_start","payload":{}}"#.utf8)
-        _ = try await URLSession.shared.data(for: request)
+        let event = #"{"call_id":"kept","event_type":"stasis_start","payload":{}}"#
+        #expect(try await post(port, "/api/test/events", event) == 202)
         _ = try await poll(port, "/api/calls/kept") {
             String(decoding: $0, as: UTF8.self).contains("stasis_start")
         }

@@ -12,7 +12,7 @@ struct SimulateCommand: AsyncParsableCommand {
         abstract: "Play a PBX (an ARI server with calls) and, if wanted, a Bitrix24 portal, on this machine.",
         discussion: """
             Connect with ws://127.0.0.1:PORT/ari/events, user callflow, password secret. What was played is told at \
-            /simulator/stats and /simulator/truth. With --calls and --events-per-second the load stays the same; otherwise \
+            /simulator/stats and /simulator/truth; after POST /simulator/drain no new call begins. With --calls and --events-per-second the load stays the same; otherwise \
             calls arrive at --rate. Listens on loopback only.
             """)
 

@@ -252,6 +252,22 @@ struct CallPlayerScheduleTests {
         #expect(player.callsStarted + player.callsRefused > 2500)
     }
 
+    @Test("a player that drains begins no call and ends those that live", arguments: [0.5, 40])
+    func drain(rate: Double) {
+        var configuration = SimulatorConfiguration()
+        configuration.callsPerSecond = rate
+        configuration.maximumConcurrentCalls = 100_000
+        let player = CallPlayer(configuration: configuration, start: 0)
+        let recorder = Recorder(keepsEvents: false)
+        while !player.advance(to: 10_000, budget: 1000, into: recorder) {}
+        let started = player.callsStarted
+        #expect(started > 0 && player.callsActive > 0)
+        player.drain()
+        while !player.advance(to: 200_000, budget: 1000, into: recorder) {}
+        #expect(player.callsStarted == started)
+        #expect(player.callsActive == 0)
+    }
+
     @Test("a steady load holds its calls and its events", arguments: [(200, 200.0), (500, 2000.0)])
     func steady(_ calls: Int, _ eventsPerSecond: Double) {
         var configuration = SimulatorConfiguration()

@@ -32,6 +32,8 @@ package final class CallPlayer {
     private var clock: Int64
     /// Whether calls of this millisecond were begun already, and a budget ended in the middle of it.
     private var isInsideMillisecond = false
+    /// Whether no call begins any more.
+    private var isDraining = false
     private var nextArrival: Double
     private var nextSequence: UInt64
     /// Where the first fill begins, and its call that comes next.
@@ -95,6 +97,9 @@ package final class CallPlayer {
         isInsideMillisecond = false
     }
 
+    /// Begins no further call; those that live go on to their end.
+    package func drain() { isDraining = true }
+
     /// Plays what is due up to and including `now`.
     ///
     /// - Parameters:
@@ -135,17 +140,20 @@ package final class CallPlayer {
     func nextDue(by limit: Int64) -> Int64 {
         guard calls.count <= Self.fewCalls else { return clock }
         var next = limit
-        if nextFirst < configuration.firstCalls {
+        if !isDraining, nextFirst < configuration.firstCalls {
             let share = Double(nextFirst) / Double(configuration.firstCalls)
             next = min(next, Int64(firstArrival + share * Double(configuration.firstCallsMilliseconds)))
         }
-        if configuration.callsPerSecond > 0, nextArrival < Double(next) { next = Int64(nextArrival) }
+        if !isDraining, configuration.callsPerSecond > 0, nextArrival < Double(next) {
+            next = Int64(nextArrival)
+        }
         for call in calls where call.step >= 0 && !call.isParked { next = min(next, call.due) }
         return max(clock, next)
     }
 
     /// Begins the calls whose time has come.
     private func startDueCalls() {
+        guard !isDraining else { return }
         let end = Double(clock + 1)
         let first = configuration.firstCalls
         while nextFirst < first {

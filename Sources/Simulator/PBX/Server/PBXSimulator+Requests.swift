@@ -187,6 +187,9 @@ extension PBXSimulator: HTTPService {
             }
             faults = plan
             exchange.respond(status: 204)
+        case ("POST", ["drain"]):
+            player.drain()
+            exchange.respond(status: 204)
         default: exchange.answer(404, "Resource not found")
         }
     }
