@@ -30,7 +30,7 @@ build: setup ## Build everything, tests included, for debugging
 	swift build --build-tests
 
 release: setup ## Build the daemon as it is deployed
-	swift build -c release --product callflow-fast
+	swift build -c release --product callflow-fast >&2
 
 # Those that start processes run by themselves: beside the others they would wait for a thread and not for the daemon.
 test: setup ## Run all tests (FILTER=name for some, SANITIZE=address|thread|undefined, PORTABLE=1: without wide instructions)
@@ -97,14 +97,14 @@ bench-intake: ## Measure how many events a second one core takes off a loopback 
 	swift run -c release --package-path Benchmarks intake-bench --bar 400000
 
 bench-series: release ## Measure and draw cost, latency and memory over rate, calls and PBXs, and where time goes (10 minutes)
-	swift build -c release --package-path Benchmarks --product callflow-load
+	swift build -c release --package-path Benchmarks --product callflow-load >&2
 	Scripts/bench-series
 
 bench-reconcile: release ## Measure for how long events wait while a PBX with 5,000 open calls is compared, after kills and lost links
 	Scripts/bench-reconcile
 
 bench-consumers: release ## Give one stream to the daemon, and to Python and SwiftNIO programs of the same job
-	swift build -c release --package-path Benchmarks/Peers/nio-consumer
+	swift build -c release --package-path Benchmarks/Peers/nio-consumer >&2
 	python3 -m venv Benchmarks/.build/peers/python
 	Benchmarks/.build/peers/python/bin/pip -q install -r Benchmarks/Peers/consumers/requirements.txt
 	swift run -c release --package-path Benchmarks callflow-load --consumers
@@ -152,14 +152,14 @@ bench-peers: ## Measure beside simdjson (SIMDJSON_{,NEW_}{INCLUDE,LIBRARY}=…),
 	@if [ -e "$(SIMDJSON_NEW_INCLUDE)/simdjson.h" ] && [ -e "$(SIMDJSON_NEW_LIBRARY)" ]; then \
 	    clang++ $(peer_flags) -I$(SIMDJSON_NEW_INCLUDE) Benchmarks/Peers/simdjson_peer.cpp $(SIMDJSON_NEW_LIBRARY) -o $(PEER_OUT)/simdjson-new.so; \
 	else echo "bench-peers: SIMDJSON_NEW_INCLUDE and SIMDJSON_NEW_LIBRARY name no newer simdjson; LEFT OUT" >&2; fi
-	swift build -c release --package-path Benchmarks --product peer-bench
+	swift build -c release --package-path Benchmarks --product peer-bench >&2
 	Benchmarks/.build/release/peer-bench $$(ls $(PEER_OUT)/*.so 2>/dev/null)
 	clang -O2 -Wall -Wextra Benchmarks/Peers/ws-load.c -o $(PEER_OUT)/ws-load
 	@if [ -e "$(UWS_INCLUDE)/App.h" ] && [ -e "$(USOCKETS_LIBRARY)" ]; then \
 	    clang++ -O3 -march=native -std=c++20 -DNDEBUG -DUWS_NO_ZLIB -I$(UWS_INCLUDE) -I$(USOCKETS_INCLUDE) \
 	        Benchmarks/Peers/uws-echo.cpp $(USOCKETS_LIBRARY) -o $(PEER_OUT)/uws-echo; fi
-	@if [ -n "$(NIO)" ]; then swift build -c release --package-path Benchmarks/Peers/nio-echo; fi
-	swift build -c release --package-path Benchmarks --product protocol-probe
+	@if [ -n "$(NIO)" ]; then swift build -c release --package-path Benchmarks/Peers/nio-echo >&2; fi
+	swift build -c release --package-path Benchmarks --product protocol-probe >&2
 	Benchmarks/Peers/ws-servers
 
 clean: ## Remove what was built

@@ -9,9 +9,12 @@ extension CallPipeline {
     ///
     /// - Parameters:
     ///   - calls: Rows that have not ended.
+    ///   - events: What was stored of them; played by `replay`.
     ///   - sighting: When that run heard the PBX last; `nil` when nobody wrote it down.
-    package func adopt(_ calls: [StoredCall], sighting: PBXSighting?, pbx: UInt16) {
-        watch(pbx) { $0.adopt(calls, sighting: sighting, hasher: shared.hasher) }
+    package func adopt(
+        _ calls: [StoredCall], events: [StoredEvent] = [], sighting: PBXSighting?, pbx: UInt16
+    ) {
+        watch(pbx) { $0.adopt(calls, events: events, sighting: sighting, hasher: shared.hasher) }
         takeOver(calls, pbx: pbx)
     }
 

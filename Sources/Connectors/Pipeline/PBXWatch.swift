@@ -51,14 +51,28 @@ struct PBXWatch {
     ///
     /// - Parameters:
     ///   - calls: Rows that have not ended.
+    ///   - events: What was stored of them.
     ///   - sighting: When that run heard the PBX last; `nil` when nobody wrote it down.
-    mutating func adopt(_ calls: [StoredCall], sighting: PBXSighting?, hasher: TextHash) {
-        earlier = sighting
+    mutating func adopt(
+        _ calls: [StoredCall], events: [StoredEvent] = [], sighting: PBXSighting?, hasher: TextHash
+    ) {
+        earlier = sighting ?? Self.guess(calls, events)
         for call in calls {
             let key = Array(call.callID.utf8).withUnsafeBytes { CallKey($0, hasher) }
-            let known = [sighting?.seenAt, call.startedAt, call.answeredAt].compactMap { $0 }.max()
+            let known = [earlier?.seenAt, call.startedAt, call.answeredAt].compactMap { $0 }.max()
             unseen[key.hash] = Unseen(key: key, lastSeen: known ?? call.insertedAt)
         }
+    }
+
+    /// When a run that was killed before it wrote that down had heard the PBX: what it stored proves that it did.
+    ///
+    /// - Returns: `nil` without rows that name a PBX; the daemon before this one, which heals no gaps, named none.
+    private static func guess(_ calls: [StoredCall], _ events: [StoredEvent]) -> PBXSighting? {
+        let named = calls.filter { $0.pbx?.isEmpty == false }
+        guard let pbx = named.first?.pbx else { return nil }
+        let moments = named.flatMap { [$0.startedAt, $0.answeredAt] } + events.map { $0.occurredAt }
+        guard let newest = moments.compactMap({ $0 }).max() else { return nil }
+        return PBXSighting(pbx: pbx, seenAt: newest - margin, startedAt: nil)
     }
 
     /// A call of an earlier run lives on, or its end was seen.

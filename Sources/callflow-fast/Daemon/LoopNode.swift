@@ -238,7 +238,8 @@ final class LoopNode {
                 }
             }
         case .read(let history):
-            pipeline.adopt(history.calls, sighting: history.sighting, pbx: UInt16(history.pbx))
+            pipeline.adopt(
+                history.calls, events: history.events, sighting: history.sighting, pbx: UInt16(history.pbx))
             pipeline.replay(
                 history.events, pbx: UInt16(history.pbx),
                 subscription: plan.settings.pbxs.configurations[history.pbx].graphSubscription)

@@ -99,6 +99,25 @@ struct PostgresReaderTests {
         bench.close()
     }
 
+    @Test("a large answer is read on while there is more of it, not a piece with each turn of the loop")
+    func largeAnswer() throws {
+        let bench = try StoreBench(.postgres, gathering: .milliseconds(4))
+        bench.start()
+        bench.commit.appendCall(.test("long"))
+        let payload = #"{"text": "\#(String(repeating: "x", count: 1_500))"}"#
+        let count = 3_000
+        for number in 0..<count { bench.event("long", "one", payload, at: Int64(number)) }
+        bench.settle()
+        let before = bench.loop.counters.ticks
+        let events = try #require(try bench.call("long")).events
+        let ticks = bench.loop.counters.ticks - before
+        #expect(events.count == count)
+        #expect(events.allSatisfy { $0.payload == Array(payload.utf8) })
+        // libpq takes 16 KiB at a time: 280 pieces.
+        #expect(ticks < 140, "\(ticks) turns")
+        bench.close()
+    }
+
     @Test("however much is asked, reads take no more connections than they are given")
     func bound() throws {
         let bench = try bench(readTimeout: .seconds(20), connections: 3)

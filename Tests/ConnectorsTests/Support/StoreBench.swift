@@ -40,8 +40,11 @@ final class StoreBench {
     private let temporaryFolder: String?
 
     /// Makes a store on an empty database.
+    ///
+    /// - Parameter gathering: The loop's shortest time from one tick to the next.
     convenience init(
-        _ kind: StoreKind, settings: StoreSettings = StoreBench.quick, driver: IOMode = .auto
+        _ kind: StoreKind, settings: StoreSettings = StoreBench.quick, driver: IOMode = .auto,
+        gathering: Duration? = nil
     ) throws {
         switch kind {
         case .sqlite:
@@ -49,21 +52,24 @@ final class StoreBench {
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
             try self.init(
                 url: "sqlite:\(folder)/store.sqlite3", settings: settings, driver: driver,
-                temporaryFolder: folder)
+                gathering: gathering, temporaryFolder: folder)
         case .postgres:
-            try self.init(url: PostgresCluster.shared().makeDatabase(), settings: settings, driver: driver)
+            try self.init(
+                url: PostgresCluster.shared().makeDatabase(), settings: settings, driver: driver,
+                gathering: gathering)
         }
     }
 
     /// Makes a store on a database that is there.
     init(
         url: String, settings: StoreSettings = StoreBench.quick, driver: IOMode = .auto,
-        temporaryFolder: String? = nil
+        gathering: Duration? = nil, temporaryFolder: String? = nil
     ) throws {
         self.url = url
         self.temporaryFolder = temporaryFolder
         var configuration = LoopConfiguration()
         configuration.ioMode = driver
+        configuration.gathering = gathering
         configuration.maximumConnections = 16
         configuration.receiveBufferCount = 4
         loop = try Loop(configuration: configuration)

@@ -43,6 +43,12 @@ final class PostgresConnection: @unchecked Sendable {
         PQparameterStatus(handle, "in_hot_standby").map { String(cString: $0) } == "on"
     }
 
+    /// Whether the socket has bytes that libpq has not taken.
+    var hasInput: Bool {
+        var watched = pollfd(fd: PQsocket(handle), events: Int16(POLLIN), revents: 0)
+        return poll(&watched, 1, 0) == 1
+    }
+
     /// libpq's last message on one line, without the password.
     var message: String { Self.line(PQerrorMessage(handle), location) }
 

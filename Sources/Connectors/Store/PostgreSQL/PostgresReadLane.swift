@@ -30,6 +30,9 @@ final class PostgresReadLane: DescriptorHandler {
     /// How often a lane that reads from a standby looks for the primary.
     static let standbyRecheck: Duration = .seconds(10)
 
+    /// How often input is taken before others have their turn: a megabyte, some hundred microseconds.
+    private static let readsATurn = 64
+
     private let connector: PostgresConnector
     private let purpose: PostgresPurpose
     private let loop: Loop
@@ -233,20 +236,29 @@ extension PostgresReadLane {
     func ready(readable: Bool, writable: Bool) {
         guard case .ready(let connection, _) = link else { return }
         if readable {
-            guard PQconsumeInput(connection.handle) == 1 else { return lose(connection.message) }
-            while PQisBusy(connection.handle) == 0, active != nil {
-                if let result = PQgetResult(connection.handle) {
-                    PQclear(active?.answer)
-                    active?.answer = result
-                } else {
-                    finish(connection)
-                }
-            }
-            // The answer may have led to another connection, or to none.
-            guard case .ready(let now, _) = link, now === connection else { return }
-            if PQstatus(connection.handle) == CONNECTION_BAD { return lose(connection.message) }
+            // libpq takes 16 KiB at a time, and the loop paces its turns: a long answer would come by 4 MiB a second.
+            var reads = 0
+            repeat {
+                guard PQconsumeInput(connection.handle) == 1 else { return lose(connection.message) }
+                takeResults(connection)
+                // The answer may have led to another connection, or to none.
+                guard case .ready(let now, _) = link, now === connection else { return }
+                if PQstatus(connection.handle) == CONNECTION_BAD { return lose(connection.message) }
+                reads += 1
+            } while reads < Self.readsATurn && connection.hasInput
         }
         flush()
+    }
+
+    private func takeResults(_ connection: PostgresConnection) {
+        while PQisBusy(connection.handle) == 0, active != nil {
+            if let result = PQgetResult(connection.handle) {
+                PQclear(active?.answer)
+                active?.answer = result
+            } else {
+                finish(connection)
+            }
+        }
     }
 
     private func finish(_ connection: PostgresConnection) {
