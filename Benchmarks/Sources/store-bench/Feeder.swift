@@ -60,6 +60,7 @@ final class Feeder {
     private var durable = 0
     private var rate: Double?
     private var withCalls = false
+    private var isReady = false
     private var isFilling = false
     private var isBeside = false
     private var key: [UInt8] = []
@@ -84,7 +85,10 @@ final class Feeder {
         _ = loop.atEndOfTick { [unowned self] in feed() }
         commit.onDurable = { [unowned self] in becameDurable($0) }
         commit.onStateChange = { [unowned self] state in
-            if state.isConnected { self.report(outcome) }
+            // A session that is lost in the middle and comes back is no news to whoever waits for the work.
+            guard state.isConnected, !isReady else { return }
+            isReady = true
+            self.report(outcome)
         }
         commit.start()
         if isAway { report(outcome) }

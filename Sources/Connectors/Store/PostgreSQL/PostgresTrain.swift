@@ -21,6 +21,8 @@ struct PostgresTrain {
 
     private enum Phase { case opening, feeding, ending }
 
+    /// Batches given before others have their turn: some two megabytes, about what the socket holds.
+    private static let batchesATurn = 4
     /// Memory for the rows of a usual batch.
     private static let usualBytes = 512 << 10
 
@@ -51,25 +53,30 @@ struct PostgresTrain {
         PQexitPipelineMode(handle) == 1 && PQsendQuery(handle, "BEGIN; \(PostgresStatements.copyEvents)") == 1
     }
 
-    /// Gives rows, a batch at a time, as fast as the socket takes them.
+    /// Whether it wants to be fed when the socket has room, though libpq may hold nothing that waits for that.
+    var isFeeding: Bool { phase == .feeding }
+
+    /// Gives rows, a few batches at a time, as fast as the socket takes them; to be called again while `isFeeding`.
     ///
     /// An error that the server reports meanwhile is read at the end.
     mutating func feed() -> Progress {
         guard phase == .feeding else { return .goesOn }
-        while true {
+        for _ in 0..<Self.batchesATurn {
             switch PQflush(handle) {
             case 0: break
             case 1: return .goesOn
             default: return .broken
             }
-            guard fed < batches.count else { break }
+            guard fed < batches.count else {
+                phase = .ending
+                return PQputCopyEnd(handle, nil) == 1 ? .goesOn : .broken
+            }
             batches[fed].events.appendCopyRows(to: &rows, inSeconds: eventsInSeconds)
             fed += 1
             if fed == batches.count { EventRows.endCopy(&rows) }
             guard give() else { return .broken }
         }
-        phase = .ending
-        return PQputCopyEnd(handle, nil) == 1 ? .goesOn : .broken
+        return .goesOn
     }
 
     private mutating func give() -> Bool {
@@ -81,7 +88,8 @@ struct PostgresTrain {
         }
     }
 
-    /// Reads answers; after input, and before the socket is waited for.
+    /// Reads answers, after input and after rows were given: a refusal may have come before the last of them, and libpq
+    /// takes input in while it sends, so that no event of the socket would tell of it.
     ///
     /// - Parameter refusal: Told of each error, with libpq's result.
     mutating func read(refusal: (OpaquePointer) -> Void) -> Progress {
@@ -97,7 +105,7 @@ struct PostgresTrain {
                 phase = .feeding
                 rows.reserveCapacity(Self.usualBytes)
                 EventRows.beginCopy(&rows)
-                return feed()
+                if case .broken = feed() { return .broken }
             case PGRES_FATAL_ERROR, PGRES_BAD_RESPONSE:
                 isRefused = true
                 wasTurnedAway = wasTurnedAway || phase == .opening

@@ -461,13 +461,13 @@ extension PostgresWriter {
         return PostgresSending.deadLetter(row, of: batch, over: handle)
     }
 
-    /// Sends what libpq holds; what the socket does not take is sent when it is writable.
+    /// Sends what libpq holds; what the socket does not take is sent when it is writable, and a train is fed then.
     ///
     /// It must be read meanwhile, or both sides wait for each other.
     private func flush() {
         guard case .ready(let connection, let watch) = link else { return }
         switch PQflush(connection.handle) {
-        case 0: loop.update(watch, readable: true, writable: false)
+        case 0: loop.update(watch, readable: true, writable: train?.isFeeding == true)
         case 1: loop.update(watch, readable: true, writable: true)
         default: lose(connection.message)
         }
@@ -490,8 +490,8 @@ extension PostgresWriter {
 
     /// Gives more rows of a train.
     private func copy(_ connection: PostgresConnection) {
-        lastProgress = loop.now
-        if case .broken? = train?.feed() { lose(connection.message) }
+        if case .broken? = train?.feed() { return lose(connection.message) }
+        readCopy(connection)
     }
 
     /// Reads the answers to a train until its events are taken or refused.
