@@ -53,6 +53,40 @@ struct WriteBatchTests {
         #expect(result.fast)
     }
 
+    @Test(
+        "a byte that PostgreSQL refuses is seen at every place of a text",
+        arguments: [0, 0x80, 0xFF] as [UInt8])
+    func badByte(_ byte: UInt8) {
+        for count in 1...40 {
+            for place in 0..<count {
+                var text = [UInt8](repeating: 0x7F, count: count)
+                text[place] = byte
+                let result = cleaned(text)
+                #expect(!result.fast, "byte \(place) of \(count)")
+                #expect(result.changed, "byte \(place) of \(count)")
+                text[place] = 1
+                #expect(cleaned(text).fast, "byte \(place) of \(count)")
+            }
+        }
+    }
+
+    @Test("numbers, truths and ids are big-endian behind their length")
+    func numbers() {
+        func elements(_ type: PostgresType, _ append: (inout PostgresArray) -> Void) -> [UInt8] {
+            var column = PostgresArray(of: type)
+            append(&column)
+            #expect(column.count == 1)
+            return Array(column.elements)
+        }
+        #expect(elements(.int4) { $0.append(Int32(-2)) } == [0, 0, 0, 4, 0xFF, 0xFF, 0xFF, 0xFE])
+        #expect(elements(.int8) { $0.append(Int64(258)) } == [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 1, 2])
+        #expect(elements(.bool) { $0.append(true) } == [0, 0, 0, 1, 1])
+        #expect(elements(.bool) { $0.append(false) } == [0, 0, 0, 1, 0])
+        #expect(
+            elements(.uuid) { $0.append(high: 0x0102_0304_0506_0708, low: 9) }
+                == [0, 0, 0, 16, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 9])
+    }
+
     @Test("255 characters of several bytes fit, though the quick look cannot tell")
     func longCleanText() {
         let text = String(repeating: "ж", count: 255)

@@ -10,7 +10,18 @@ enum ColumnText {
     @inline(__always)
     static func isClean(_ text: UnsafeRawBufferPointer) -> Bool {
         guard text.count <= maximumCharacters else { return false }
-        for byte in text where byte == 0 || byte >= 0x80 { return isValidUTF8(text) }
+        var index = 0
+        while index &+ 8 <= text.count {
+            let word = text.loadUnaligned(fromByteOffset: index, as: UInt64.self)
+            // A byte of 0 borrows from its high bit; one of 0x80 or more has it.
+            let marks = (word &- 0x0101_0101_0101_0101 | word) & 0x8080_8080_8080_8080
+            if marks != 0 { return isValidUTF8(text) }
+            index &+= 8
+        }
+        while index < text.count {
+            if text[index] == 0 || text[index] >= 0x80 { return isValidUTF8(text) }
+            index &+= 1
+        }
         return true
     }
 

@@ -57,17 +57,34 @@ struct PostgresArray {
         self.count = count
     }
 
+    /// Appends an element of so many bytes, which `fill` writes all of.
+    ///
+    /// Length and bytes in one piece: each append looks for room and for other owners of the column.
     @inline(__always)
-    private mutating func append(bigEndian value: some FixedWidthInteger) {
-        withUnsafeBytes(of: value.bigEndian) { bytes.append(contentsOf: $0) }
+    private mutating func append(element length: Int, _ fill: (UnsafeMutableRawPointer) -> Void) {
+        bytes.append(addingCapacity: 4 + length) { room in
+            room.withUnsafeMutableBufferPointer { buffer, used in
+                guard let start = UnsafeMutableRawPointer(buffer.baseAddress) else { return }
+                start.storeBytes(of: Int32(truncatingIfNeeded: length).bigEndian, as: Int32.self)
+                fill(start + 4)
+                used = 4 + length
+            }
+        }
+        count += 1
+    }
+
+    @inline(__always)
+    private mutating func append<Number: FixedWidthInteger & BitwiseCopyable>(number value: Number) {
+        append(element: MemoryLayout<Number>.size) { $0.storeBytes(of: value.bigEndian, as: Number.self) }
     }
 
     /// Appends an element of these bytes; the one copy of an event's payload is here.
     @inline(__always)
     mutating func append(_ element: UnsafeRawBufferPointer) {
-        append(bigEndian: Int32(truncatingIfNeeded: element.count))
-        bytes.append(contentsOf: element)
-        count += 1
+        append(element: element.count) { to in
+            guard let from = element.baseAddress else { return }
+            to.copyMemory(from: from, byteCount: element.count)
+        }
     }
 
     /// Appends an element of these bytes.
@@ -82,19 +99,18 @@ struct PostgresArray {
 
     /// Appends a jsonb of this text.
     mutating func append(json text: UnsafeRawBufferPointer) {
-        append(bigEndian: Int32(truncatingIfNeeded: text.count + 1))
-        bytes.append(1)
-        bytes.append(contentsOf: text)
-        count += 1
+        append(element: text.count + 1) { to in
+            to.storeBytes(of: 1, as: UInt8.self)
+            guard let from = text.baseAddress else { return }
+            (to + 1).copyMemory(from: from, byteCount: text.count)
+        }
     }
 
     /// Appends a timestamp without zone, in UTC; `nil` is NULL.
     @inline(__always)
     mutating func append(_ time: Timestamp?) {
         guard let time else { return appendNull() }
-        append(bigEndian: Int32(8))
-        append(bigEndian: Self.microseconds(time))
-        count += 1
+        append(number: Self.microseconds(time))
     }
 
     /// A time as PostgreSQL counts it.
@@ -106,32 +122,26 @@ struct PostgresArray {
     }
 
     mutating func append(high: UInt64, low: UInt64) {
-        append(bigEndian: Int32(16))
-        append(bigEndian: high)
-        append(bigEndian: low)
-        count += 1
+        append(element: 16) { to in
+            to.storeBytes(of: high.bigEndian, as: UInt64.self)
+            to.storeBytes(of: low.bigEndian, toByteOffset: 8, as: UInt64.self)
+        }
     }
 
-    mutating func append(_ value: Int32) {
-        append(bigEndian: Int32(4))
-        append(bigEndian: value)
-        count += 1
-    }
+    mutating func append(_ value: Int32) { append(number: value) }
 
-    mutating func append(_ value: Int64) {
-        append(bigEndian: Int32(8))
-        append(bigEndian: value)
-        count += 1
-    }
+    mutating func append(_ value: Int64) { append(number: value) }
 
-    mutating func append(_ value: Bool) {
-        append(bigEndian: Int32(1))
-        bytes.append(value ? 1 : 0)
-        count += 1
-    }
+    mutating func append(_ value: Bool) { append(number: value ? 1 as UInt8 : 0) }
 
     mutating func appendNull() {
-        append(bigEndian: Int32(-1))
+        bytes.append(addingCapacity: 4) { room in
+            room.withUnsafeMutableBufferPointer { buffer, used in
+                guard let start = UnsafeMutableRawPointer(buffer.baseAddress) else { return }
+                start.storeBytes(of: -1, as: Int32.self)
+                used = 4
+            }
+        }
         hasNulls = true
         count += 1
     }

@@ -8,22 +8,22 @@ enum PostgresSending {
     /// A prepared statement with columns as parameters.
     static func prepared(_ statement: String, _ columns: [PostgresArray], over handle: OpaquePointer) -> Bool
     {
-        var pointers: [UnsafePointer<CChar>?] = []
-        let lengths = columns.map { Int32(truncatingIfNeeded: $0.bytes.count) }
-        let formats = [Int32](repeating: 1, count: columns.count)
-        // One nested scope for each column, so that all of them stay where they are until libpq has copied
-        // them into its output buffer.
-        func pin(_ index: Int) -> Bool {
-            guard index < columns.count else {
-                return PQsendQueryPrepared(
-                    handle, statement, Int32(columns.count), pointers, lengths, formats, 1) == 1
+        withParameters(columns.count) { values, lengths, formats in
+            // One nested scope for each column, so that all of them stay where they are until libpq has copied
+            // them into its output buffer.
+            func pin(_ index: Int) -> Bool {
+                guard index < columns.count else {
+                    return PQsendQueryPrepared(
+                        handle, statement, Int32(columns.count), values, lengths, formats, 1) == 1
+                }
+                return columns[index].bytes.withUnsafeBytes { bytes in
+                    values[index] = bytes.baseAddress?.assumingMemoryBound(to: CChar.self)
+                    lengths[index] = Int32(truncatingIfNeeded: bytes.count)
+                    return pin(index + 1)
+                }
             }
-            return columns[index].bytes.withUnsafeBytes { bytes in
-                pointers.append(bytes.baseAddress?.assumingMemoryBound(to: CChar.self))
-                return pin(index + 1)
-            }
+            return pin(0)
         }
-        return pin(0)
     }
 
     /// The note of a batch's number in the ledger.
@@ -33,12 +33,39 @@ enum PostgresSending {
         return writer.withUnsafeBytes { writer in
             withUnsafeBytes(of: slot) { slot in
                 withUnsafeBytes(of: number) { number in
-                    let parts = [writer, slot, number]
-                    let values = parts.map { $0.baseAddress?.assumingMemoryBound(to: CChar.self) }
-                    return PQsendQueryPrepared(
-                        handle, PostgresCommitLedger.noteName, 3, values, [Int32(writer.count), 4, 8],
-                        [1, 1, 1], 1) == 1
+                    withParameters(3) { values, lengths, formats in
+                        func set(_ index: Int, _ bytes: UnsafeRawBufferPointer) {
+                            values[index] = bytes.baseAddress?.assumingMemoryBound(to: CChar.self)
+                            lengths[index] = Int32(truncatingIfNeeded: bytes.count)
+                        }
+                        set(0, writer)
+                        set(1, slot)
+                        set(2, number)
+                        return PQsendQueryPrepared(
+                            handle, PostgresCommitLedger.noteName, 3, values, lengths, formats, 1) == 1
+                    }
                 }
+            }
+        }
+    }
+
+    /// Room for what libpq wants to know of parameters, on the stack: a batch has some hundred of them.
+    private static func withParameters<R>(
+        _ count: Int,
+        _ body: (
+            _ values: UnsafeMutablePointer<UnsafePointer<CChar>?>, _ lengths: UnsafeMutablePointer<Int32>,
+            _ formats: UnsafeMutablePointer<Int32>
+        ) -> R
+    ) -> R {
+        withUnsafeTemporaryAllocation(of: UnsafePointer<CChar>?.self, capacity: count + 1) { values in
+            withUnsafeTemporaryAllocation(of: Int32.self, capacity: 2 * count + 1) { numbers in
+                guard let values = values.baseAddress, let lengths = numbers.baseAddress else {
+                    preconditionFailure("an allocation of at least one element has an address")
+                }
+                values.initialize(repeating: nil, count: count + 1)
+                // All are in binary format.
+                lengths.initialize(repeating: 1, count: 2 * count + 1)
+                return body(values, lengths, lengths + count)
             }
         }
     }
